@@ -1,0 +1,1 @@
+"""Shape legend, checks and version: what every other room may use."""

@@ -1,0 +1,1 @@
+"""Small `nn.Module`s that know nothing of whole networks."""

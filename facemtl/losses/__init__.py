@@ -1,0 +1,1 @@
+"""Losses that take logits or maps and return a scalar."""

@@ -1,0 +1,1 @@
+"""Whole networks: encoders, generator, discriminator and the MTLFace assembly."""
