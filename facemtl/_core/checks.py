@@ -71,7 +71,8 @@ def check_size(
     """Raise :class:`ShapeError` unless axis number ``axis`` of ``tensor`` has length ``size``."""
     if tensor.shape[axis] != size:
         raise ShapeError(
-            f"{where}: '{name}' must have {axis_name} = {size} on axis {axis}, got shape {shape_text(tensor)}.{_tail(advice)}"
+            f"{where}: '{name}' must have {axis_name} = {size} on axis {axis}, "
+            f"got shape {shape_text(tensor)}.{_tail(advice)}"
         )
 
 

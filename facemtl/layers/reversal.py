@@ -52,7 +52,7 @@ def reverse_gradient(features: Tensor, *, strength: float = 1.0) -> Tensor:
         tensor([-0.5000, -0.5000])
     """
     _check_strength("reverse_gradient", strength)
-    return _ReverseGradient.apply(features, float(strength))  # type: ignore[no-untyped-call]
+    return _ReverseGradient.apply(features, float(strength))
 
 
 def dann_strength(progress: float, *, gamma: float = 10.0) -> float:

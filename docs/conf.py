@@ -1,0 +1,47 @@
+"""Sphinx configuration: furo, MyST, napoleon; warnings are errors in nox."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import facemtl
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "facemtl"
+author = "The facemtl authors"
+copyright = "2026, The facemtl authors"
+version = release = facemtl.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx.ext.doctest",
+    "sphinx.ext.mathjax",
+    "sphinx_autodoc_typehints",
+    "sphinx_copybutton",
+]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+html_theme = "furo"
+html_title = f"facemtl {release}"
+html_static_path: list[str] = []
+exclude_patterns = ["_build"]
+default_role = "any"
+nitpicky = True
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+typehints_defaults = "comma"
+always_document_param_types = False
+doctest_global_setup = "import torch\nimport facemtl\n_ = torch.manual_seed(0)"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
