@@ -3,6 +3,7 @@
 from facemtl._core.checks import ShapeError, value_checks
 from facemtl._core.version import __version__
 from facemtl.layers.reversal import GradientReversal, dann_strength, reverse_gradient
+from facemtl.networks.pixels import to_model_input, to_uint8
 
 __all__ = [
     "GradientReversal",
@@ -10,5 +11,7 @@ __all__ = [
     "__version__",
     "dann_strength",
     "reverse_gradient",
+    "to_model_input",
+    "to_uint8",
     "value_checks",
 ]

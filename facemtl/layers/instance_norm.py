@@ -28,8 +28,8 @@ def instance_norm(features: FeatureMap, *, eps: float = 1e-5) -> FeatureMap:
 
     Example:
         >>> import torch
-        >>> instance_norm(torch.tensor([[[[1.0, 3.0]]], [[[5.0, 5.0]]]])).round(decimals=3).tolist()
-        [[[[-1.0, 1.0]]], [[[0.0, 0.0]]]]
+        >>> instance_norm(torch.tensor([[[[1.0, 3.0]]], [[[9.0, 5.0]]]])).round(decimals=3).tolist()
+        [[[[-1.0, 1.0]]], [[[1.0, -1.0]]]]
     """
     check_feature_map("instance_norm", "features", features)
     if features.shape[2] * features.shape[3] == 1 or features.numel() == 0:

@@ -13,12 +13,12 @@ StateDict = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ReleasedFormat:
-    """How one foreign code base names the weights of one network.
+    r"""How one foreign code base names the weights of one network.
 
     Attributes:
         name: Whose format it is, for messages.
         rules: Pairs of a regular expression that matches a whole foreign key and the replacement that makes it ours
-            (``\\1`` is the first bracket). The first rule that matches serves.
+            (``\1`` is the first bracket). The first rule that matches serves.
         ignored: Regular expressions of foreign keys that carry nothing of ours (a class weight, a constant table).
         convert: Optional last step on the renamed tensors, for values that are stored otherwise (a dense filter bank).
     """
