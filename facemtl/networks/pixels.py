@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facemtl._core.checks import ShapeError, check_floating, check_values, shape_text
+from facemtl._core.checks import ShapeError, check_floating, check_images, check_values, shape_text
 
 _LARGEST = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
@@ -84,6 +84,15 @@ def to_uint8(images: Tensor) -> Tensor:
     check_floating("to_uint8", "images", images)
     check_values(~images.isnan(), images, "to_uint8: 'images' must be numbers")
     return ((images.float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def check_model_input(where: str, images: Tensor) -> None:
+    """Check images at the door of a user's verb: shape, dtype, and pixels that are finite and can be in [-1, 1].
+
+    Synthesized faces may overshoot a little, so up to 1.5 passes; [0, 255] does not.
+    """
+    check_images(where, "images", images, multiple_of=16)
+    check_values(images.abs() <= 1.5, images, f"{where}: 'images' must be finite and lie in [-1, 1]")
 
 
 def _check_rgb(where: str, images: Tensor) -> None:
