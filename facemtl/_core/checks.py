@@ -9,7 +9,7 @@ debugging) or off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -130,21 +130,31 @@ def check_indices(where: str, name: str, indices: Tensor, *, batch: int, limit: 
     )
 
 
-def check_ages(where: str, name: str, ages: Tensor, *, batch: int | None = None, highest: float = 100.0) -> None:
+def check_ages(
+    where: str,
+    name: str,
+    ages: Tensor,
+    *,
+    batch: int | None = None,
+    highest: float = 100.0,
+    advice: Callable[[float], str] | None = None,
+) -> None:
     """Check ``(batch,)`` ages in years, in [0, ``highest``]; values as :func:`value_checks` says."""
     check_rank(where, name, ages, ("batch",), advice=f"Call {name}.squeeze(1)." if _is_column(ages) else "")
     if ages.dtype == torch.bool or ages.is_complex():
         raise TypeError(f"{where}: '{name}' must be real numbers (years), got {ages.dtype}.")
     if batch is not None:
         check_size(where, name, ages, 0, "batch", batch)
-    check_values((ages >= 0) & (ages <= highest), ages, f"{where}: '{name}' must lie in [0, {highest:g}] years")
+    check_values(
+        (ages >= 0) & (ages <= highest), ages, f"{where}: '{name}' must lie in [0, {highest:g}] years", advice=advice
+    )
 
 
-def check_values(good: Tensor, values: Tensor, message: str) -> None:
+def check_values(good: Tensor, values: Tensor, message: str, *, advice: Callable[[float], str] | None = None) -> None:
     """Raise :class:`ValueError` with the first of ``values`` that is not ``good``, as :func:`value_checks` says.
 
-    ``message`` says where, what and the wanted range; the offending value and its index are appended. NaN compares
-    false, so a NaN is never good.
+    ``message`` says where, what and the wanted range; the offending value, its index and what ``advice`` says about that
+    value are appended. NaN compares false, so a NaN is never good.
     """
     if _value_checks == "never" or good.is_meta:
         return
@@ -159,7 +169,8 @@ def check_values(good: Tensor, values: Tensor, message: str) -> None:
         where = (
             index if good.dim() == 1 else tuple(int(i) for i in torch.unravel_index(torch.tensor(index), good.shape))
         )
-        raise ValueError(f"{message}; got {values.flatten()[index].item()} at index {where}.")
+        value = values.flatten()[index].item()
+        raise ValueError(f"{message}; got {value} at index {where}.{_tail(advice(value) if advice else '')}")
 
 
 def _axes_text(axes: Sequence[str]) -> str:
