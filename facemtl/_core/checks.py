@@ -150,10 +150,21 @@ def check_ages(
     )
 
 
+def check_finite(where: str, name: str, values: Tensor) -> None:
+    """Raise :class:`ValueError` if any of ``values`` is NaN or infinite.
+
+    CUDA tensors are read only under ``value_checks("always")``: a device assertion would end the process where a
+    gradient scaler means to skip the step whose fp16 activations overflowed.
+    """
+    if _value_checks == "auto" and values.is_cuda:
+        return
+    check_values(values.isfinite(), values, f"{where}: '{name}' must be finite")
+
+
 def check_values(good: Tensor, values: Tensor, message: str, *, advice: Callable[[float], str] | None = None) -> None:
     """Raise :class:`ValueError` with the first of ``values`` that is not ``good``, as :func:`value_checks` says.
 
-    ``message`` says where, what and the wanted range; the offending value, its index and what ``advice`` says about that
+    ``message`` says where, what and the wanted range; the offending value, its index and what ``advice`` says of that
     value are appended. NaN compares false, so a NaN is never good.
     """
     if _value_checks == "never" or good.is_meta:
