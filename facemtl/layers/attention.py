@@ -78,7 +78,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: FeatureMap) -> Tensor:
         """Return the mask of each channel."""
-        check_feature_map(type(self).__name__, "features", features, channels=self.channels)
+        check_feature_map(f"{type(self).__name__}.forward", "features", features, channels=self.channels)
         mean = pyramid_pool(features, reduce="mean", grid_sizes=self.grid_sizes)
         maximum = pyramid_pool(features, reduce="max", grid_sizes=self.grid_sizes)
         pooled = mean + maximum if self.pyramids == "summed" else torch.cat([mean, maximum], dim=1)
@@ -133,7 +133,7 @@ class SpatialAttention(nn.Module):
 
     def forward(self, features: FeatureMap) -> Tensor:
         """Return the mask of each place."""
-        check_feature_map(type(self).__name__, "features", features)
+        check_feature_map(f"{type(self).__name__}.forward", "features", features)
         summary = torch.cat([features.amax(dim=1, keepdim=True), features.mean(dim=1, keepdim=True)], dim=1)
         return self.norm(self.conv(summary)).sigmoid()
 

@@ -70,7 +70,7 @@ class CBAM(nn.Module):
 
     def forward(self, features: FeatureMap) -> FeatureMap:
         """Return the mask of each element."""
-        check_feature_map(type(self).__name__, "features", features, channels=self.channels)
+        check_feature_map(f"{type(self).__name__}.forward", "features", features, channels=self.channels)
         mean = pyramid_pool(features, reduce="mean", grid_sizes=(1,))
         maximum = pyramid_pool(features, reduce="max", grid_sizes=(1,))
         channel = (self.channel_mlp(mean) + self.channel_mlp(maximum)).sigmoid()[:, :, None, None]

@@ -115,8 +115,8 @@ class AttentionFeatureDecomposition(nn.Module):
 
     def forward(self, features: FeatureMap) -> DecomposedFeatures:
         """Return the identity part and the age part of ``features``."""
-        check_feature_map(type(self).__name__, "features", features, channels=self.channels)
-        selected = features * attention_mask(self.attention, features, where=type(self).__name__)
+        check_feature_map(f"{type(self).__name__}.forward", "features", features, channels=self.channels)
+        selected = features * attention_mask(self.attention, features, where=f"{type(self).__name__}.forward")
         if self.mask_selects == "age":
             return DecomposedFeatures(identity=features - selected, age=selected)
         return DecomposedFeatures(identity=selected, age=features - selected)

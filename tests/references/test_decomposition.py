@@ -2,9 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-import torch
-
 from facemtl.layers.decomposition import AttentionFeatureDecomposition
 from facemtl.networks.released.decomposition import DECOMPOSITION_2021, DECOMPOSITION_2022
 from facemtl.networks.released.renaming import load_released
