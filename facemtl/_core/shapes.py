@@ -10,6 +10,7 @@ axis            meaning
 ``dimension``   length of an embedding
 ``identities``  people that a margin head tells apart
 ``ages``        bins of an age distribution (101: 0 to 100 years)
+``ranks``       thresholds between ages (100: older than 0, 1, … 99 years)
 ``groups``      age groups
 ==============  ==============================================================
 """
@@ -41,6 +42,9 @@ AgeLabels: TypeAlias = Float[Tensor, " batch"] | Integer[Tensor, " batch"]
 
 AgeLogits: TypeAlias = Float[Tensor, "batch ages"]
 """Raw scores over age bins of one year."""
+
+RankLogits: TypeAlias = Float[Tensor, "batch ranks"]
+"""Raw scores of "older than k years?" for k = 0, 1, …: one fewer than ages."""
 
 GroupLogits: TypeAlias = Float[Tensor, "batch groups"]
 """Raw scores over age groups."""
