@@ -67,11 +67,14 @@ def tensors(output: Any) -> Iterator[Tensor]:
 
 
 def total(output: Any) -> Tensor:
-    """A scalar that depends on every floating-point output, with a weight for each element."""
+    """A scalar that depends on every floating-point output, with a weight for each element.
+
+    The weights differ between outputs too: parts that sum to the input would otherwise have no gradient together.
+    """
     result = torch.zeros(())
-    for value in tensors(output):
+    for index, value in enumerate(tensors(output)):
         if value.is_floating_point():
-            weight = torch.linspace(0.5, 1.5, value.numel(), device=value.device, dtype=torch.float32).reshape(
+            weight = torch.linspace(0.5, 1.5 + index, value.numel(), device=value.device, dtype=torch.float32).reshape(
                 value.shape
             )
             result = result.to(value.device) + (value.float() * weight).sum()
