@@ -2,14 +2,49 @@
 
 from facemtl._core.checks import ShapeError, value_checks
 from facemtl._core.version import __version__
+from facemtl.heads.age import AgeHead, AgePrediction
+from facemtl.heads.ordinal_age import CoralAgeHead, CornAgeHead
+from facemtl.layers.age import AgeGroups, expected_age
+from facemtl.layers.attention import ChannelAttention, ChannelSpatialAttention, SpatialAttention
+from facemtl.layers.attribute_decomposition import DecomposedAttributes, MultiAttributeDecomposition
+from facemtl.layers.cbam import CBAM
+from facemtl.layers.decomposition import AttentionFeatureDecomposition, DecomposedFeatures
+from facemtl.layers.ordinal import coral_age, corn_age
+from facemtl.layers.pyramid_pool import pyramid_pool
 from facemtl.layers.reversal import GradientReversal, dann_strength, reverse_gradient
+from facemtl.losses.age import AgeCrossEntropyLoss, AgeEstimationLoss
+from facemtl.losses.age_distribution import LabelDistributionLoss, MeanVarianceLoss
+from facemtl.losses.ordinal import CoralLoss, CornLoss
 from facemtl.networks.pixels import to_model_input, to_uint8
 
 __all__ = [
+    "CBAM",
+    "AgeCrossEntropyLoss",
+    "AgeEstimationLoss",
+    "AgeGroups",
+    "AgeHead",
+    "AgePrediction",
+    "AttentionFeatureDecomposition",
+    "ChannelAttention",
+    "ChannelSpatialAttention",
+    "CoralAgeHead",
+    "CoralLoss",
+    "CornAgeHead",
+    "CornLoss",
+    "DecomposedAttributes",
+    "DecomposedFeatures",
     "GradientReversal",
+    "LabelDistributionLoss",
+    "MeanVarianceLoss",
+    "MultiAttributeDecomposition",
     "ShapeError",
+    "SpatialAttention",
     "__version__",
+    "coral_age",
+    "corn_age",
     "dann_strength",
+    "expected_age",
+    "pyramid_pool",
     "reverse_gradient",
     "to_model_input",
     "to_uint8",
