@@ -161,18 +161,26 @@ def check_finite(where: str, name: str, values: Tensor) -> None:
     check_values(values.isfinite(), values, f"{where}: '{name}' must be finite")
 
 
-def check_values(good: Tensor, values: Tensor, message: str, *, advice: Callable[[float], str] | None = None) -> None:
+def check_values(
+    good: Tensor,
+    values: Tensor,
+    message: str,
+    *,
+    advice: Callable[[float], str] | None = None,
+    at_once: bool = False,
+) -> None:
     """Raise :class:`ValueError` with the first of ``values`` that is not ``good``, as :func:`value_checks` says.
 
     ``message`` says where, what and the wanted range; the offending value, its index and what ``advice`` says of that
-    value are appended. NaN compares false, so a NaN is never good.
+    value are appended. NaN compares false, so a NaN is never good. ``at_once`` checks CUDA tensors at once too: for verbs
+    whose result the caller reads anyway, where a device assertion would take the whole process down.
     """
     if _value_checks == "never" or good.is_meta:
         return
     if torch.compiler.is_compiling():
         torch._assert_async(good.all(), message)
         return
-    if _value_checks == "auto" and good.is_cuda:
+    if _value_checks == "auto" and good.is_cuda and not at_once:
         torch._assert_async(good.all(), message)
         return
     if not bool(good.all()):

@@ -92,7 +92,7 @@ def check_model_input(where: str, images: Tensor) -> None:
     Synthesized faces may overshoot a little, so up to 1.5 passes; [0, 255] does not.
     """
     check_images(where, "images", images, multiple_of=16)
-    check_values(images.abs() <= 1.5, images, f"{where}: 'images' must be finite and lie in [-1, 1]")
+    check_values(images.abs() <= 1.5, images, f"{where}: 'images' must be finite and lie in [-1, 1]", at_once=True)
 
 
 def _check_rgb(where: str, images: Tensor) -> None:
