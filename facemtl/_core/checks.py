@@ -136,7 +136,7 @@ def check_ages(
     ages: Tensor,
     *,
     batch: int | None = None,
-    highest: float = 100.0,
+    highest: float | int = 100.0,
     advice: Callable[[float], str] | None = None,
 ) -> None:
     """Check ``(batch,)`` ages in years, in [0, ``highest``]; values as :func:`value_checks` says."""
