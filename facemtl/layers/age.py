@@ -13,11 +13,11 @@ from facemtl._core.checks import ShapeError, check_ages, check_floating, check_r
 from facemtl._core.shapes import AgeLabels, AgeLogits, GroupLabels
 
 _PRESET_EDGES: dict[int, tuple[float, ...]] = {
-    4: (30, 40, 50),
-    5: (20, 30, 40, 50),
-    6: (18, 29, 39, 49, 59),
-    7: (10, 20, 30, 40, 50, 60),
-    8: (10, 20, 30, 40, 50, 60, 70),
+    4: (30.0, 40.0, 50.0),
+    5: (20.0, 30.0, 40.0, 50.0),
+    6: (18.0, 29.0, 39.0, 49.0, 59.0),
+    7: (10.0, 20.0, 30.0, 40.0, 50.0, 60.0),
+    8: (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0),
 }
 
 
