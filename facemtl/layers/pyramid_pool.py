@@ -34,7 +34,7 @@ def pyramid_pool(
     Raises:
         ShapeError: If ``features`` has not four axes or no pixel.
         TypeError: If ``features`` is not floating point.
-        ValueError: If ``reduce`` is neither of the two.
+        ValueError: If ``reduce`` is neither of the two, or ``grid_sizes`` is empty or has a number below 1.
 
     References:
         He et al., "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition", ECCV 2014.
@@ -52,6 +52,7 @@ def pyramid_pool(
         raise ShapeError(f"pyramid_pool: 'features' must have at least one pixel, got {shape_text(features)}.")
     if reduce not in ("mean", "max"):
         raise ValueError(f"pyramid_pool: 'reduce' must be 'mean' or 'max', got {reduce!r}.")
+    num_cells(grid_sizes)
     grids = []
     for cells in grid_sizes:
         # A cell is a rectangle, so rows and columns pool one after the other.
