@@ -8,6 +8,8 @@ from facemtl.layers.age import AgeGroups, expected_age
 from facemtl.layers.attention import ChannelAttention, ChannelSpatialAttention, SpatialAttention
 from facemtl.layers.attribute_decomposition import DecomposedAttributes, MultiAttributeDecomposition
 from facemtl.layers.cbam import CBAM
+from facemtl.layers.conditional import IdentityConditionalModule
+from facemtl.layers.conditional_multiscale import MultiScaleIdentityConditionalModule
 from facemtl.layers.decomposition import AttentionFeatureDecomposition, DecomposedFeatures
 from facemtl.layers.ordinal import coral_age, corn_age
 from facemtl.layers.pyramid_pool import pyramid_pool
@@ -34,9 +36,11 @@ __all__ = [
     "DecomposedAttributes",
     "DecomposedFeatures",
     "GradientReversal",
+    "IdentityConditionalModule",
     "LabelDistributionLoss",
     "MeanVarianceLoss",
     "MultiAttributeDecomposition",
+    "MultiScaleIdentityConditionalModule",
     "ShapeError",
     "SpatialAttention",
     "__version__",
