@@ -13,15 +13,13 @@ from facemtl.layers.batch_norm import BatchNorm2d
 
 
 class AgePrediction(NamedTuple):
-    """What an age head says of each face.
-
-    Attributes:
-        age_logits: ``(batch, ages)`` raw scores over bins of one year; :func:`facemtl.expected_age` gives the years.
-        group_logits: ``(batch, groups)`` raw scores over age groups.
-    """
+    """What an age head says of each face."""
 
     age_logits: Tensor
+    """``(batch, ages)`` raw scores over bins of one year; :func:`facemtl.expected_age` gives the years."""
+
     group_logits: Tensor
+    """``(batch, groups)`` raw scores over age groups."""
 
 
 class AgeHead(nn.Module):

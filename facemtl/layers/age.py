@@ -92,12 +92,12 @@ class AgeGroups:
 
     @property
     def num_groups(self) -> int:
-        """How many groups there are: one more than edges."""
+        """How many groups there are, one more than edges."""
         return len(self.edges) + 1
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A name for each group, in whole years where the edges are whole: ``"10−", "11–20", …, "61+"``."""
+        """A name for each group, as ``11–20``, in whole years where all edges are whole."""
         whole = all(edge.is_integer() for edge in self.edges)
         highs = [f"{edge:g}" for edge in self.edges]
         lows = [f"{edge + 1:g}" if whole else f">{edge:g}" for edge in self.edges]

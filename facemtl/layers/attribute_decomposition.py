@@ -15,15 +15,13 @@ from facemtl.layers.decomposition import attention_mask
 
 
 class DecomposedAttributes(NamedTuple):
-    """The parts of a feature map; their sum is the map.
-
-    Attributes:
-        identity: What no attribute claims.
-        attributes: The part of each attribute, by its name.
-    """
+    """The parts of a feature map; their sum is the map."""
 
     identity: Tensor
+    """What no attribute claims."""
+
     attributes: dict[str, Tensor]
+    """The part of each attribute, by its name."""
 
 
 class MultiAttributeDecomposition(nn.Module):

@@ -13,15 +13,13 @@ from facemtl.layers.attention import ChannelSpatialAttention
 
 
 class DecomposedFeatures(NamedTuple):
-    """The two parts of a feature map; their sum is the map.
-
-    Attributes:
-        identity: X_id, what tells the person.
-        age: X_age, what tells the age.
-    """
+    """The two parts of a feature map; their sum is the map."""
 
     identity: Tensor
+    """X_id, what tells the person."""
+
     age: Tensor
+    """X_age, what tells the age."""
 
 
 class AttentionFeatureDecomposition(nn.Module):
