@@ -11,12 +11,15 @@ from facemtl.layers.cbam import CBAM
 from facemtl.layers.conditional import IdentityConditionalModule
 from facemtl.layers.conditional_multiscale import MultiScaleIdentityConditionalModule
 from facemtl.layers.decomposition import AttentionFeatureDecomposition, DecomposedFeatures
+from facemtl.layers.embedding import EmbeddingHead
+from facemtl.layers.inference import fold_batch_norms
 from facemtl.layers.ordinal import coral_age, corn_age
 from facemtl.layers.pyramid_pool import pyramid_pool
 from facemtl.layers.reversal import GradientReversal, dann_strength, reverse_gradient
 from facemtl.losses.age import AgeCrossEntropyLoss, AgeEstimationLoss
 from facemtl.losses.age_distribution import LabelDistributionLoss, MeanVarianceLoss
 from facemtl.losses.ordinal import CoralLoss, CornLoss
+from facemtl.networks.iresnet import IRBackbone, IRFeatures, IRResNet, PyramidFeatures
 from facemtl.networks.pixels import to_model_input, to_uint8
 
 __all__ = [
@@ -35,12 +38,17 @@ __all__ = [
     "CornLoss",
     "DecomposedAttributes",
     "DecomposedFeatures",
+    "EmbeddingHead",
     "GradientReversal",
+    "IRBackbone",
+    "IRFeatures",
+    "IRResNet",
     "IdentityConditionalModule",
     "LabelDistributionLoss",
     "MeanVarianceLoss",
     "MultiAttributeDecomposition",
     "MultiScaleIdentityConditionalModule",
+    "PyramidFeatures",
     "ShapeError",
     "SpatialAttention",
     "__version__",
@@ -48,6 +56,7 @@ __all__ = [
     "corn_age",
     "dann_strength",
     "expected_age",
+    "fold_batch_norms",
     "pyramid_pool",
     "reverse_gradient",
     "to_model_input",
