@@ -2,7 +2,12 @@
 
 from facemtl._core.checks import ShapeError, value_checks
 from facemtl._core.version import __version__
+from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
+from facemtl.heads.combined import CombinedMargin
+from facemtl.heads.cross_entropy import cosine_cross_entropy
+from facemtl.heads.curricular import CurricularFace
+from facemtl.heads.margin import ArcFace, CosFace
 from facemtl.heads.ordinal_age import CoralAgeHead, CornAgeHead
 from facemtl.layers.age import AgeGroups, expected_age
 from facemtl.layers.attention import ChannelAttention, ChannelSpatialAttention, SpatialAttention
@@ -24,18 +29,23 @@ from facemtl.networks.pixels import to_model_input, to_uint8
 
 __all__ = [
     "CBAM",
+    "AdaFace",
     "AgeCrossEntropyLoss",
     "AgeEstimationLoss",
     "AgeGroups",
     "AgeHead",
     "AgePrediction",
+    "ArcFace",
     "AttentionFeatureDecomposition",
     "ChannelAttention",
     "ChannelSpatialAttention",
+    "CombinedMargin",
     "CoralAgeHead",
     "CoralLoss",
     "CornAgeHead",
     "CornLoss",
+    "CosFace",
+    "CurricularFace",
     "DecomposedAttributes",
     "DecomposedFeatures",
     "EmbeddingHead",
@@ -45,6 +55,7 @@ __all__ = [
     "IRResNet",
     "IdentityConditionalModule",
     "LabelDistributionLoss",
+    "MagFace",
     "MeanVarianceLoss",
     "MultiAttributeDecomposition",
     "MultiScaleIdentityConditionalModule",
@@ -54,6 +65,7 @@ __all__ = [
     "__version__",
     "coral_age",
     "corn_age",
+    "cosine_cross_entropy",
     "dann_strength",
     "expected_age",
     "fold_batch_norms",
