@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from facemtl._core.checks import ShapeError, check_feature_map, shape_text
 from facemtl._core.shapes import FeatureMap
@@ -19,9 +20,9 @@ def pyramid_pool(
 
     The cells are those of adaptive pooling: cell i of n along an axis of length L covers the pixels from
     ``floor(i·L/n)`` up to and without ``ceil((i+1)·L/n)``. They overlap where n does not divide L, as 2 and 3 do not
-    divide 7, and share pixels where L < n, so that any map of at least 1×1 will do. Cells are fixed slices: torch's own
-    adaptive pooling of such sizes does not run on MPS and has no deterministic gradient on CUDA. Pixels that tie for a
-    maximum share its gradient.
+    divide 7, and share pixels where L < n, so that any map of at least 1×1 will do. torch's own adaptive pooling of
+    such sizes does not run on MPS and has no deterministic gradient on CUDA; here means are one product with an
+    averaging matrix, and maxima are taken over fixed slices. Pixels that tie for a maximum share its gradient.
 
     Args:
         features: ``(batch, channels, height, width)``, floating point.
@@ -53,12 +54,8 @@ def pyramid_pool(
     if reduce not in ("mean", "max"):
         raise ValueError(f"pyramid_pool: 'reduce' must be 'mean' or 'max', got {reduce!r}.")
     num_cells(grid_sizes)
-    grids = []
-    for cells in grid_sizes:
-        # A cell is a rectangle, so rows and columns pool one after the other.
-        rows = _pool_axis(features, 2, cells, reduce)
-        grids.append(_pool_axis(rows, 3, cells, reduce).flatten(1))
-    return torch.cat(grids, dim=1)
+    pool = _mean_cells if reduce == "mean" else _max_cells
+    return torch.cat([pool(features, cells).flatten(1) for cells in grid_sizes], dim=1)
 
 
 def num_cells(grid_sizes: Sequence[int]) -> int:
@@ -68,11 +65,29 @@ def num_cells(grid_sizes: Sequence[int]) -> int:
     return sum(cells * cells for cells in grid_sizes)
 
 
-def _pool_axis(features: Tensor, axis: int, cells: int, reduce: str) -> Tensor:
+def _mean_cells(features: Tensor, cells: int) -> Tensor:
+    """``(batch, channels, cells²)`` means: cells are rectangles, so their weights are products of weights by axis."""
+    rows = _averaging_weights(features, 2, cells)
+    columns = _averaging_weights(features, 3, cells)
+    weights = (rows[:, None, :, None] * columns[None, :, None, :]).flatten(2).flatten(0, 1)
+    return F.linear(features.flatten(2), weights)
+
+
+def _averaging_weights(features: Tensor, axis: int, cells: int) -> Tensor:
+    """``(cells, length)``: row i averages the pixels of cell i along ``axis``. Made on the device, not copied to it."""
     length = features.shape[axis]
-    pooled = []
-    for cell in range(cells):
-        start, end = cell * length // cells, -(-(cell + 1) * length // cells)
-        part = features.narrow(axis, start, end - start)
-        pooled.append(part.mean(dim=axis) if reduce == "mean" else part.amax(dim=axis))
-    return torch.stack(pooled, dim=axis)
+    pixel = torch.arange(length, device=features.device)
+    cell = torch.arange(cells, device=features.device)[:, None]
+    inside = (pixel >= cell * length // cells) & (pixel < -(-(cell + 1) * length // cells))
+    return inside.to(features.dtype) / inside.sum(dim=1, keepdim=True)
+
+
+def _max_cells(features: Tensor, cells: int) -> Tensor:
+    """``(batch, channels, cells, cells)`` maxima, along one axis and then along the other."""
+    for axis in (2, 3):
+        length = features.shape[axis]
+        starts = [cell * length // cells for cell in range(cells)]
+        ends = [-(-(cell + 1) * length // cells) for cell in range(cells)]
+        parts = [features.narrow(axis, a, b - a).amax(dim=axis) for a, b in zip(starts, ends, strict=True)]
+        features = torch.stack(parts, dim=axis)
+    return features
