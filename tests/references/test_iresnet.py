@@ -12,7 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facemtl.layers.squeeze_excitation import SqueezeExcitation
 from facemtl.networks.iresnet import UNITS_PER_STAGE, IRBackbone, IRResNet
-from facemtl.networks.released.encoder import BACKBONE_2021_RULES, EMBEDDING_2021_RULES, ENCODER_2021, under
+from facemtl.networks.released.encoder import (
+    BACKBONE_2021_RULES,
+    EMBEDDING_2021_RULES,
+    ENCODER_2021,
+    ENCODER_2022,
+    under,
+)
 from facemtl.networks.released.insightface import INSIGHTFACE_IRESNET
 from facemtl.networks.released.renaming import ReleasedFormat, ReleasedWeightsError, load_released
 from tests.cases import randomise
@@ -115,7 +121,7 @@ def test_insightface_weights_give_insightface_embeddings(prefix: str, counters: 
     torch.testing.assert_close(network(images).embedding, want, rtol=1e-9, atol=1e-9 * float(want.abs().max()))
 
 
-def test_excitation_keys_of_the_released_variant_load() -> None:
+def test_released_keys_load_with_excitation_and_from_the_journal_package() -> None:
     network = IRResNet(18, width=4, image_size=16, embedding_dimension=4, squeeze_excitation=True)
     inverse = {"norm1": "0", "conv1": "1", "norm2": "2", "activation": "3", "conv2": "4", "norm3": "5"}
     released: State = {}
@@ -137,9 +143,14 @@ def test_excitation_keys_of_the_released_variant_load() -> None:
             else:
                 new = f"{where}.res_layer.{inverse[layer]}.{rest}"
         released[new] = value.clone()
-    other = IRResNet(18, width=4, image_size=16, embedding_dimension=4, squeeze_excitation=True)
-    load_released(other, released, ENCODER_2021)
-    assert all(torch.equal(value, network.state_dict()[key]) for key, value in other.state_dict().items())
+    rest = ("encoder.fsm.spatial.0.weight", "encoder.aging1.conv1.0.bias", "decoder.latent_avg", "age_estimator.x.y")
+    package = {f"encoder.{key}": value for key, value in released.items()} | dict.fromkeys(rest, torch.ones(1))
+    for source, state in ((ENCODER_2021, released), (ENCODER_2022, package)):
+        other = IRResNet(18, width=4, image_size=16, embedding_dimension=4, squeeze_excitation=True)
+        load_released(other, state, source)
+        assert all(torch.equal(value, network.state_dict()[key]) for key, value in other.state_dict().items())
+    with pytest.raises(ReleasedWeightsError, match=r"unknown: encoder\.block5\.0\.res_layer\.0\.weight"):
+        load_released(other, package | {"encoder.block5.0.res_layer.0.weight": torch.ones(1)}, ENCODER_2022)
 
 
 def test_the_wrong_shortcut_style_is_named_key_by_key() -> None:

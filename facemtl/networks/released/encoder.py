@@ -1,4 +1,4 @@
-"""The IR encoder of the authors' CVPR training code."""
+"""The IR encoder of the authors' CVPR training code, and of their journal package, which names it alike."""
 
 from __future__ import annotations
 
@@ -45,3 +45,14 @@ ENCODER_2021 = ReleasedFormat(
     convert=fill_counters,
 )
 """Of an :class:`~facemtl.networks.iresnet.IRResNet` with ``shortcut="subsample"``."""
+
+ENCODER_2022 = ReleasedFormat(
+    "the TPAMI 2022 package's IR encoder",
+    rules=tuple((r"encoder\." + pattern, replacement) for pattern, replacement in ENCODER_2021.rules),
+    ignored=(
+        r"encoder\.(?:fsm|styles|upsample\d|latlayer\d|aging\d)\..+",
+        r"(?:decoder|age_estimator)\..+",
+    ),
+    convert=fill_counters,
+)
+"""The same out of the whole package's weights."""
