@@ -90,5 +90,8 @@ class EmbeddingHead(nn.Module):
         return self.output_norm(self.linear(flat))
 
     def for_inference(self) -> EmbeddingHead:
-        """Return a frozen copy in eval mode: one linear layer (see :func:`facemtl.fold_batch_norms`)."""
+        """Return a frozen copy in eval mode that is one linear layer.
+
+        See :func:`~facemtl.layers.inference.fold_batch_norms`.
+        """
         return folded_copy(self, ("input_norm", "dropout", "flatten", "linear", "output_norm"))

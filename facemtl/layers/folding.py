@@ -54,10 +54,11 @@ def fold_after(layer: Layer, norm: BatchNorm) -> Layer:
 def fold_before(norm: BatchNorm, layer: nn.Conv2d | nn.Linear) -> nn.Module:
     """Return one layer that equals ``layer(norm(x))`` in eval mode, borders included.
 
-    Before a convolution that pads with zeros the norm's shift becomes a bias *map* (:class:`BiasMapConv2d`): the
-    padding is zero after the norm, so a plain bias would be wrong at the border. Without padding, or with a padding
-    that copies values of the map, a plain bias is exact. Before a linear layer the norm's input may be a flattened map:
-    each channel then owns ``in_features / channels`` neighbouring weights.
+    Before a convolution that pads with zeros the norm's shift becomes a bias *map*
+    (:class:`~facemtl.layers.bias_map.BiasMapConv2d`): the padding is zero after the norm, so a plain bias would be
+    wrong at the border. Without padding, or with a padding that copies values of the map, a plain bias is exact. Before
+    a linear layer the norm's input may be a flattened map: each channel then owns ``in_features / channels``
+    neighbouring weights.
 
     Args:
         norm: The batch norm, with running statistics.

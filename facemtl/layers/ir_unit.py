@@ -92,7 +92,10 @@ class IRUnit(nn.Module):
         return residual + self.shortcut(features)
 
     def for_inference(self) -> IRUnit:
-        """Return a frozen copy in eval mode with its norms folded (see :func:`facemtl.fold_batch_norms`)."""
+        """Return a frozen copy in eval mode with its norms folded.
+
+        See :func:`~facemtl.layers.inference.fold_batch_norms`.
+        """
         return folded_copy(self, ("norm1", "conv1", "norm2", "activation", "conv2", "norm3"))
 
 

@@ -28,7 +28,7 @@ class PyramidFeatures(NamedTuple):
     map: Tensor
     """The final map, at 1/16 of the image."""
     levels: tuple[Tensor, ...]
-    """The maps before it, finest first: the stem's at full size, then 1/2, 1/4 and 1/8."""
+    """The maps before it, finest first. The stem's has full size, the others 1/2, 1/4 and 1/8."""
 
 
 class IRFeatures(NamedTuple):
@@ -135,7 +135,10 @@ class IRBackbone(nn.Module):
         return PyramidFeatures(self.stage4(eighth), (full, half, quarter, eighth))
 
     def for_inference(self) -> IRBackbone:
-        """Return a frozen copy in eval mode with its norms folded (see :func:`facemtl.fold_batch_norms`)."""
+        """Return a frozen copy in eval mode with its norms folded.
+
+        See :func:`~facemtl.layers.inference.fold_batch_norms`.
+        """
         return folded_copy(self)
 
 
@@ -216,5 +219,8 @@ class IRResNet(nn.Module):
         return IRFeatures(self.embedding(features.map), features.map, features.levels)
 
     def for_inference(self) -> IRResNet:
-        """Return a frozen copy in eval mode with its norms folded (see :func:`facemtl.fold_batch_norms`)."""
+        """Return a frozen copy in eval mode with its norms folded.
+
+        See :func:`~facemtl.layers.inference.fold_batch_norms`.
+        """
         return folded_copy(self)
