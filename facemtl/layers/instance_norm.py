@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,7 +35,7 @@ def instance_norm(features: FeatureMap, *, eps: float = 1e-5) -> FeatureMap:
     check_feature_map("instance_norm", "features", features)
     if features.shape[2] * features.shape[3] == 1 or features.numel() == 0:
         return features - features
-    if features.device.type == "cpu" and features.is_contiguous():
+    if features.device.type == "cpu" and features.is_contiguous() and not torch.compiler.is_compiling():
         # The same formula in a kernel that is three times as fast; for channels_last its variance loses digits.
         return F.group_norm(features, features.shape[1], eps=eps)
     return F.instance_norm(features, eps=eps)
