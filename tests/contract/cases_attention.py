@@ -21,8 +21,14 @@ CASES = [
         "ChannelAttention concatenated",
         lambda **kw: ChannelAttention(5, reduction=7, pyramids="concatenated", **kw),
         odd_maps,
+        compiles=False,  # AttentionFeatureDecomposition.journal2022 compiles it, and compiling takes long
     ),
     Case("SpatialAttention", SpatialAttention, maps),
-    Case("ChannelSpatialAttention", lambda **kw: ChannelSpatialAttention(8, **kw), maps),
+    Case(
+        "ChannelSpatialAttention",
+        lambda **kw: ChannelSpatialAttention(8, **kw),
+        maps,
+        compiles=False,  # AttentionFeatureDecomposition compiles it
+    ),
     Case("CBAM", lambda **kw: CBAM(8, reduction=2, **kw), maps),
 ]

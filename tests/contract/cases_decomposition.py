@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from facemtl.layers.attention import SpatialAttention
 from facemtl.layers.attribute_decomposition import MultiAttributeDecomposition
 from facemtl.layers.decomposition import AttentionFeatureDecomposition
 from tests.cases import Case
@@ -20,7 +21,9 @@ CASES = [
     ),
     Case(
         "MultiAttributeDecomposition",
-        lambda **kw: MultiAttributeDecomposition(8, attributes=("age", "pose", "expression"), **kw),
+        lambda **kw: MultiAttributeDecomposition(
+            8, attributes=("age", "pose"), attentions={"pose": SpatialAttention(**kw)}, **kw
+        ),
         maps,
     ),
 ]
