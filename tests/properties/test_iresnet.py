@@ -87,3 +87,10 @@ def test_a_quarter_width_network_learns_on_one_image(shortcut: str) -> None:
     network = IRResNet(18, width=4, image_size=16, embedding_dimension=8, shortcut=shortcut)
     network(random(1, 3, 16, 16, seed=1)).embedding.square().sum().backward()
     assert network.backbone.stem.convolution.weight.grad.abs().sum() > 0
+
+
+def test_subsampling_keeps_every_second_pixel() -> None:
+    unit = IRUnit(2, 2, stride=2)
+    assert repr(unit.shortcut) == "Subsample(stride=2)"
+    features = random(1, 2, 5, 4, seed=0)
+    assert torch.equal(unit.shortcut(features), features[:, :, [0, 2, 4]][:, :, :, [0, 2]])

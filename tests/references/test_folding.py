@@ -158,3 +158,14 @@ def test_a_folded_network_is_one_graph_for_all_sizes() -> None:
         torch.testing.assert_close(compiled(images).map, want, rtol=1e-10, atol=1e-10)
         if size[0] > 1:  # AUTO may specialise on a batch of one only
             torch.testing.assert_close(program(images).map, want, rtol=1e-10, atol=1e-10)
+
+
+def test_a_folded_copy_is_the_same_in_train_mode() -> None:
+    network = randomise(nn.Sequential(IRUnit(3, 4, stride=2), nn.Dropout(), nn.Conv2d(4, 2, 1), BatchNorm2d(2))).eval()
+    folded = fold_batch_norms(network)
+    assert isinstance(folded[0], IRUnit)
+    assert repr(folded[0].shortcut.norm) == "Identity()"
+    features = torch.randn(2, 3, 6, 6)
+    want = folded(features)
+    assert torch.equal(folded.train()(features), want)
+    assert fold_batch_norms(network[0])(features).shape == (2, 4, 3, 3)
