@@ -8,6 +8,7 @@ check.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import statistics
@@ -41,11 +42,17 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    baseline: Callable[[], object], candidate: Callable[[], object], *, rounds: int = 7, warm_up: int = 1
+    baseline: Callable[[], object],
+    candidate: Callable[[], object],
+    *,
+    rounds: int = 7,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Time both sides alternately, first the one and then the other in turn, and return the median ratio.
 
-    Each call runs once a round; the sides swap places every round, so that neither always finds the caches warm.
+    Each call runs once a round; the sides swap places every round, so that neither always finds the caches warm. With
+    one thread ``clock=time.process_time`` leaves out the time in which other processes had the core.
     """
     for _ in range(warm_up):
         baseline()
@@ -53,11 +60,11 @@ def compare(
     baseline_times, candidate_times = [], []
     for number in range(rounds):
         if number % 2:
-            candidate_times.append(seconds(candidate))
-            baseline_times.append(seconds(baseline))
+            candidate_times.append(seconds(candidate, clock))
+            baseline_times.append(seconds(baseline, clock))
         else:
-            baseline_times.append(seconds(baseline))
-            candidate_times.append(seconds(candidate))
+            baseline_times.append(seconds(baseline, clock))
+            candidate_times.append(seconds(candidate, clock))
     ratios = [b / c for b, c in zip(baseline_times, candidate_times, strict=True)]
     return Comparison(
         statistics.median(ratios),
@@ -68,11 +75,11 @@ def compare(
     )
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call; the result is dropped before the clock stops."""
-    start = time.perf_counter()
+def seconds(function: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one call; the result is dropped before the clock stops."""
+    start = clock()
     function()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def peak_memory(function: Callable[[], object]) -> int:
@@ -103,10 +110,11 @@ def peak_memory(function: Callable[[], object]) -> int:
 def peak_resident(function: Callable[[], object]) -> int:
     """Largest growth of the process's resident memory during ``function``, as Linux counts it.
 
-    Coarser than :func:`peak_memory`: the C library keeps freed blocks, so call ``function`` once before, and run the
-    process with ``MALLOC_MMAP_THRESHOLD_=65536``, or what an earlier call left behind hides what this one needs.
+    Coarser than :func:`peak_memory` and counts what other libraries allocate too: call ``function`` once before, so that
+    they have their buffers. Freed blocks go back to the system first, or they would hide what this call needs.
     """
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to what is resident now
     before = _status("VmRSS")
     result = function()
