@@ -39,7 +39,7 @@ def pair(preset: str) -> tuple[IdentityConditionalModule, MaskedConditionalModul
     ours = getattr(IdentityConditionalModule, preset)()
     kind = {"paper2021": {}, "code2021": {"norm": "batch", "activation": "prelu", "shared_fraction": 0.1}}[preset]
     masked = MaskedConditionalModule(**kind, output_norm=preset == "code2021")
-    masked.load_state_dict(to_dense_state(ours), strict=False)
+    masked.load_state_dict(to_dense_state(ours))
     return ours, masked
 
 

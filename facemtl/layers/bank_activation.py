@@ -36,6 +36,8 @@ def plain_activation(
 class BankActivation(nn.Module):
     """ReLU, leaky ReLU (slope 0.2) or PReLU with one slope (0.25 at first) for each channel of the bank.
 
+    It follows a norm or a sum, whose results nobody else reads: ReLU and leaky ReLU work in place.
+
     Args:
         layout: The bank's layout.
         activation: ``"relu"``, ``"prelu"`` or ``"leaky_relu"``.
@@ -79,7 +81,11 @@ class BankActivation(nn.Module):
         """Activate a map of all the bank's channels."""
         if self.activation == "prelu":
             return F.prelu(features, self.weight.to(features.dtype))
-        return F.relu(features) if self.activation == "relu" else F.leaky_relu(features, LEAKY_SLOPE)
+        return (
+            F.relu(features, inplace=True)
+            if self.activation == "relu"
+            else F.leaky_relu(features, LEAKY_SLOPE, inplace=True)
+        )
 
     def extra_repr(self) -> str:
         """Show the activation in ``repr``."""

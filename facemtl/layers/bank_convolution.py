@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from facemtl._core.shapes import FeatureMap
 from facemtl.layers.filter_bank import FilterBankLayout, group_rows
-from facemtl.layers.routing import Routing
+from facemtl.layers.routing import Routing, is_exporting
 
 BankForm = Literal["compact", "out", "in", "both"]
 
@@ -50,34 +50,29 @@ def bank_conv2d(
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         features, weight = features.to(dtype), weight.to(dtype)
-    if _is_exporting():
+    if is_exporting():
         return _gathered_conv2d(features, _all_kernels(weight, layout, form), routing.groups)
     bank = (layout.num_groups, layout.unit, layout.shared, form)
     return torch.ops.facemtl.bank_conv2d(features, weight, routing.groups, routing.offsets, *bank)
 
 
-def kernel_parts(weight: Tensor, group: int, layout: FilterBankLayout, form: str) -> list[tuple[Tensor, slice]]:
-    """Views of ``weight`` that make up the kernel of ``group``, and the rows (output channels) that each fills."""
-    span = layout.spans[group]
+def kernel_of(weight: Tensor, group: int, layout: FilterBankLayout, form: str, scratch: Tensor | None = None) -> Tensor:
+    """The kernel ``(out, in, kernel, kernel)`` of ``group``: a view of a dense ``weight``, or rows put together.
+
+    ``scratch`` takes the rows, so that a loop over groups stays in the same, cached memory.
+    """
     if form == "compact":
-        return list(group_rows(weight, group, layout))
-    views = {"out": lambda: weight[span], "in": lambda: weight[:, span], "both": lambda: weight[span, span]}
-    return [(views[form](), slice(None))]
+        return torch.cat([rows for rows, _ in group_rows(weight, group, layout)], out=scratch)
+    span = layout.spans[group]
+    return weight[span if form != "in" else slice(None), span if form != "out" else slice(None)]
 
 
-def kernel_of(weight: Tensor, group: int, layout: FilterBankLayout, form: str) -> Tensor:
-    """The kernel ``(out, in, kernel, kernel)`` of ``group``; a view where one part makes it."""
-    parts = [part for part, _ in kernel_parts(weight, group, layout, form)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _scratch(weight: Tensor, unit: int, form: str) -> Tensor | None:
+    return weight.new_empty((unit, unit, *weight.shape[1:])) if form == "compact" else None
 
 
 def _all_kernels(weight: Tensor, layout: FilterBankLayout, form: str) -> Tensor:
     return torch.stack([kernel_of(weight, group, layout, form) for group in range(layout.num_groups)])
-
-
-def _is_exporting() -> bool:
-    exporting = getattr(torch.compiler, "is_exporting", None)
-    return bool(exporting()) if exporting is not None else torch.onnx.is_in_onnx_export()
 
 
 # Static shapes, nothing read back: kernels gathered sample by sample.
@@ -149,9 +144,41 @@ def _conv2d_kernel_gradient(gradient: Tensor, features: Tensor, kernel: int) -> 
     return _conv2d_gradient(gradient, features, shape_only, of_kernel=True)
 
 
-def _add_kernel(total: Tensor, kernel: Tensor, group: int, layout: FilterBankLayout, form: str) -> None:
-    for part, rows in kernel_parts(total, group, layout, form):
-        part.add_(kernel[rows])
+def _set_kernel(total: Tensor, kernel: Tensor | None, group: int, layout: FilterBankLayout, form: str) -> None:
+    """Put a kernel (``None``: zeros) into a gradient, in ascending order of groups; shared weights are summed.
+
+    Only the ``"both"`` form leaves weights that no group owns, which must be zero before.
+    """
+    shared = layout.shared if group else 0
+    first, rest = slice(0, shared), slice(shared, None)
+    if form == "compact":
+        for number, (part, rows) in enumerate(group_rows(total, group, layout)):
+            own = None if kernel is None else kernel[rows]
+            if number == 0 and group:
+                _set(part[:, first], None if own is None else own[:, first], add=True)
+                _set(part[:, rest], None if own is None else own[:, rest])
+            else:
+                _set(part, own)
+        return
+    part = kernel_of(total, group, layout, form)
+    if form == "both":
+        _set(part, kernel, add=True)
+    elif form == "out":
+        _set(part[first], None if kernel is None else kernel[first], add=True)
+        _set(part[rest], None if kernel is None else kernel[rest])
+    else:
+        _set(part[:, first], None if kernel is None else kernel[:, first], add=True)
+        _set(part[:, rest], None if kernel is None else kernel[:, rest])
+
+
+def _set(part: Tensor, value: Tensor | None, *, add: bool = False) -> None:
+    if value is None:
+        if not add:
+            part.zero_()
+    elif add:
+        part.add_(value)
+    else:
+        part.copy_(value)
 
 
 # The operators. A layout travels as its three integers, because shared_fraction as a float would not be exact.
@@ -180,7 +207,10 @@ def _forward(
     if not _host_loop(features):
         return _gathered_conv2d(features, _all_kernels(weight, layout, form), groups)
     features = features.contiguous()
-    output = [_conv2d(features[part], kernel_of(weight, group, layout, form)) for group, part in _parts(offsets)]
+    scratch = _scratch(weight, unit, form)
+    output = [
+        _conv2d(features[part], kernel_of(weight, group, layout, form, scratch)) for group, part in _parts(offsets)
+    ]
     return torch.cat(output).contiguous()
 
 
@@ -196,8 +226,9 @@ def _input_gradient(
     if not _host_loop(gradient):
         return _gathered_input_gradient(gradient, _all_kernels(weight, layout, form), groups)
     gradient = gradient.contiguous()
+    scratch = _scratch(weight, unit, form)
     parts = [
-        _conv2d_input_gradient(gradient[part], kernel_of(weight, group, layout, form))
+        _conv2d_input_gradient(gradient[part], kernel_of(weight, group, layout, form, scratch))
         for group, part in _parts(offsets)
     ]
     return torch.cat(parts).contiguous()
@@ -220,16 +251,18 @@ def _weight_gradient(
     shape: list[int],
 ) -> Tensor:
     layout = _layout(num, unit, shared)
-    total = gradient.new_zeros(shape)
+    total = gradient.new_zeros(shape) if form == "both" else gradient.new_empty(shape)
     if not _host_loop(gradient):
         kernels = _gathered_kernel_gradients(gradient, features, groups, num, shape[-1])
         for group in range(num):
-            _add_kernel(total, kernels[group], group, layout, form)
+            _set_kernel(total, kernels[group], group, layout, form)
         return total
     gradient, features = gradient.contiguous(), features.contiguous()
-    for group, part in _parts(offsets):
-        kernel = _conv2d_kernel_gradient(gradient[part], features[part], shape[-1])
-        _add_kernel(total, kernel, group, layout, form)
+    parts = dict(_parts(offsets))
+    for group in range(num):
+        part = parts.get(group)
+        kernel = None if part is None else _conv2d_kernel_gradient(gradient[part], features[part], shape[-1])
+        _set_kernel(total, kernel, group, layout, form)
     return total
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from facemtl.layers.compact_bank import CompactBankConvolution
+from facemtl.layers.bank_exit import BankExit
+from facemtl.layers.compact_bank import CompactBankConvolution, CompactBankEntry
+from facemtl.layers.dense_bank import DenseBankConvolution, DenseBankEntry
 from facemtl.layers.filter_bank import FilterBankLayout, bank_from_dense, bank_to_dense
 
 
@@ -16,8 +18,9 @@ def to_dense_state(
 ) -> dict[str, Tensor]:
     """Return a state dict of ``module`` in which each filter bank has the dense shape of a masked implementation.
 
-    Keys stay; compact banks become ``(bank, bank, kernel, kernel)`` and every axis over the bank's channels gets the
-    released code's width (which may hold channels of no group).
+    Compact banks become ``(bank, bank, kernel, kernel)`` and every axis over the bank's channels gets the
+    released code's width (which may hold channels of no group). Convolutions in front of a norm get the bias of 0 that
+    a masked implementation has and ours leave out; all other keys stay.
 
     Args:
         module: Any module with identity conditional modules inside.
@@ -44,11 +47,18 @@ def to_dense_state(
             dense[key] = bank_to_dense(dense[key], layout, fill=fill)
         else:
             dense[key] = _resize(dense[key].detach(), axes, layout.dense_channels, fill)
+    for layer in _layers_without_bias(module):
+        weight = dense.get(f"{layer}weight")
+        if weight is not None:
+            dense[f"{layer}bias"] = weight.new_zeros(weight.shape[0])
     return dense
 
 
 def from_dense_state(module: nn.Module, dense: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state dict of ``module`` that holds what acts of ``dense``: the inverse of :func:`to_dense_state`.
+
+    The bias in front of a norm goes: an instance norm cancels it, a batch norm's running mean takes it over
+    (``W x + b - m = W x - (m - b)``).
 
     Args:
         module: Any module with identity conditional modules inside.
@@ -59,6 +69,11 @@ def from_dense_state(module: nn.Module, dense: Mapping[str, Tensor]) -> dict[str
         A new dict.
     """
     state = dict(dense)
+    for layer in _layers_without_bias(module):
+        bias = state.pop(f"{layer}bias", None)
+        mean = state.get(f"{layer}norm.running_mean")
+        if bias is not None and mean is not None:
+            state[f"{layer}norm.running_mean"] = mean - bias
     for key, layout, axes in _bank_entries(module):
         if key not in state or any(state[key].shape[axis] < layout.channels for axis in axes or (0, 1)):
             continue
@@ -81,6 +96,14 @@ def _bank_entries(module: nn.Module) -> Iterator[tuple[str, FilterBankLayout, tu
                 layout = part.layout
                 assert isinstance(layout, FilterBankLayout)
                 yield f"{dot}{name}", layout, own
+
+
+def _layers_without_bias(module: nn.Module) -> Iterator[str]:
+    """Key prefix of each convolution whose bias a norm makes idle."""
+    for prefix, part in module.named_modules():
+        leaves_out = isinstance(part, CompactBankEntry | CompactBankConvolution | DenseBankEntry | DenseBankConvolution)
+        if leaves_out or (isinstance(part, BankExit) and part.bias is None):
+            yield f"{prefix}." if prefix else ""
 
 
 def _resize(tensor: Tensor, axes: tuple[int, ...], size: int, fill: float) -> Tensor:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from facemtl._core.checks import check_feature_map, check_indices
 from facemtl._core.shapes import FeatureMap, GroupLabels
 from facemtl.layers.bank_activation import BankActivation, BankActivationName, check_activation, plain_activation
-from facemtl.layers.batch_norm import BatchNorm2d
-from facemtl.layers.compact_bank import BankExit, CompactBankConvolution, CompactBankEntry
+from facemtl.layers.bank_exit import BankExit
+from facemtl.layers.compact_bank import CompactBankConvolution, CompactBankEntry
 from facemtl.layers.dense_bank import DenseBankConvolution, DenseBankEntry
 from facemtl.layers.filter_bank import FilterBankLayout
-from facemtl.layers.instance_norm import InstanceNorm2d
 from facemtl.layers.routing import Routing, route, route_all
 
 BankNorm = Literal["instance", "batch"]
@@ -68,8 +67,7 @@ class IdentityConditionalBlock(nn.Module):
     def forward(self, features: FeatureMap, routing: Routing) -> Tensor:
         """Return the transformed channels of each sample's group."""
         residual = self.activation1(self.convolution1(features, routing), routing)
-        residual = self.convolution2(residual, routing)
-        return self.activation2(features + residual, routing)
+        return self.activation2(self.convolution2(residual, routing).add_(features), routing)
 
 
 class IdentityConditionalModule(nn.Module):
@@ -88,8 +86,8 @@ class IdentityConditionalModule(nn.Module):
     run: 9.0 M of 46.9 M parameters with the paper's sizes, with equal outputs and gradients. **With batch norm** in
     train mode each channel's statistics include samples of other groups, which reach it through weights *between*
     groups: that variant keeps the dense bank (and is exact, running statistics included), and slices only the inputs;
-    in eval mode it runs the active slices alone. Convolutions before an instance norm have no bias, since the norm
-    cancels it.
+    in eval mode it runs the active slices alone. Convolutions in front of a norm have no bias, since the norm makes it
+    idle.
 
     Args:
         channels: Channels of the identity map and of the result.
@@ -157,11 +155,8 @@ class IdentityConditionalModule(nn.Module):
         self.blocks = nn.ModuleList(
             IdentityConditionalBlock(layout, norm=norm, activation=activation, **factory) for _ in range(num_blocks)
         )
-        self.exit = BankExit(layout, channels, bias=norm == "batch" or not output_norm, **factory)
-        self.output = nn.Sequential()
-        if output_norm:
-            normalise = BatchNorm2d(channels, **factory) if norm == "batch" else InstanceNorm2d(channels)
-            self.output = nn.Sequential(normalise, plain_activation(activation, channels, **factory))
+        self.exit = BankExit(layout, channels, norm=norm if output_norm else None, **factory)
+        self.output = plain_activation(activation, channels, **factory) if output_norm else nn.Identity()
 
     @classmethod
     def paper2021(cls, channels: int = 512, **options: Any) -> Self:

@@ -23,7 +23,7 @@ _NORM_AXES = {f"norm.{name}": (0,) for name in ("weight", "bias", "running_mean"
 
 
 class _DenseBankLayer(nn.Module):
-    """Weight and bias of all the bank's output channels, and their batch norm."""
+    """Weights of all the bank's output channels, and their batch norm, whose shift makes a bias idle."""
 
     def __init__(
         self,
@@ -39,7 +39,6 @@ class _DenseBankLayer(nn.Module):
         self.layout = layout
         self.fan_in = fan_in
         self.weight = nn.Parameter(torch.empty(layout.channels, inputs, kernel, kernel, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(layout.channels, device=device, dtype=dtype))
         self.norm = BatchNorm2d(layout.channels, device=device, dtype=dtype)
         self.reset_parameters()
 
@@ -47,12 +46,11 @@ class _DenseBankLayer(nn.Module):
         """Draw weights as `torch.nn.Conv2d` of as many inputs as act on an output does; a fresh norm."""
         bound = self.fan_in**-0.5
         nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
         self.norm.reset_parameters()
 
     def _normalise_and_select(self, features: Tensor, routing: Routing) -> Tensor:
         """Batch norm over all channels of all samples, then the channels of each sample's group."""
-        normalised = self.norm(features + self.bias.to(features.dtype)[:, None, None])
+        normalised = self.norm(features)
         channels = self.layout.split(torch.arange(self.layout.channels, device=features.device))
         batch, bank, height, width = normalised.shape
         rows = torch.arange(batch, device=features.device)[:, None] * bank + channels.index_select(0, routing.groups)
@@ -65,7 +63,7 @@ class _DenseBankLayer(nn.Module):
         assert mean is not None
         assert variance is not None
         scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
-        shift = self.norm.bias + (self.bias - mean) * scale
+        shift = self.norm.bias - mean * scale
         scale, shift = (
             self.layout.split(values).index_select(0, routing.groups)[:, :, None, None] for values in (scale, shift)
         )
@@ -86,7 +84,7 @@ class DenseBankEntry(_DenseBankLayer):
         - Output: ``(batch, unit, height, width)``.
     """
 
-    bank_axes = {"weight": (0,), "bias": (0,), **_NORM_AXES}
+    bank_axes = {"weight": (0,), **_NORM_AXES}
 
     def __init__(
         self, layout: FilterBankLayout, channels: int, *, device: Device = None, dtype: torch.dtype | None = None
@@ -101,7 +99,7 @@ class DenseBankEntry(_DenseBankLayer):
 
     def whole(self, features: FeatureMap) -> Tensor:
         """Return all the bank's channels, normalised."""
-        return self.norm(F.conv2d(features, self.weight, self.bias))
+        return self.norm(F.conv2d(features, self.weight))
 
 
 class DenseBankConvolution(_DenseBankLayer):
@@ -116,7 +114,7 @@ class DenseBankConvolution(_DenseBankLayer):
         - features: ``(batch, unit, height, width)``, sorted by group; output alike.
     """
 
-    bank_axes = {"weight": (0, 1), "bias": (0,), **_NORM_AXES}
+    bank_axes = {"weight": (0, 1), **_NORM_AXES}
 
     def __init__(self, layout: FilterBankLayout, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__(layout, layout.channels, 9 * layout.unit, 3, device=device, dtype=dtype)

@@ -156,23 +156,24 @@ def bank_to_dense(bank: CompactBank, layout: FilterBankLayout, *, fill: float = 
 
 
 def group_rows(bank: CompactBank, group: int, layout: FilterBankLayout) -> tuple[tuple[Tensor, slice], ...]:
-    """Views of a group's rows in a compact bank, each ``(rows, unit, kernel, kernel)``, and which of its rows they are.
+    """Strided views of a group's rows in a compact bank, ``(rows, unit, kernel, kernel)``, and which rows they are.
 
     In order: the rows that it shares with the group before, its own, those that it shares with the group after.
     """
-    unit, shared, kernel = layout.unit, layout.shared, bank.shape[1:]
-    period, both = unit**2 - shared**2, 2 * unit - shared
-    start, last = group * period, group == layout.num_groups - 1
-    own = bank[start + shared * unit :][: (unit - 2 * shared) * unit].view(unit - 2 * shared, unit, *kernel)
-    if group == 0:
-        before = bank[: shared * unit].view(shared, unit, *kernel)
-    else:
-        before = bank[start + shared * unit - shared * both :][: shared * both].view(shared, both, *kernel)
-        before = before[:, unit - shared :]
-    width = unit if last else both
-    after = bank[start + (unit - shared) * unit :][: shared * width].view(shared, width, *kernel)[:, :unit]
+    unit, shared = layout.unit, layout.shared
+    both = 2 * unit - shared
+    start = group * (unit**2 - shared**2)
+    # Rows that two groups share begin with the earlier group's weights and end with the later group's.
+    before = (start - shared * (unit - shared) + unit - shared, both) if group else (0, unit)
+    after = (start + (unit - shared) * unit, both if group < layout.num_groups - 1 else unit)
+    pair, *tap = bank.stride()
+
+    def rows(first: int, pitch: int, count: int) -> Tensor:
+        strides = (pitch * pair, pair, *tap)
+        return bank.as_strided((count, unit, *bank.shape[1:]), strides, bank.storage_offset() + first * pair)
+
     return (
-        (before, slice(0, shared)),
-        (own, slice(shared, unit - shared)),
-        (after, slice(unit - shared, unit)),
+        (rows(*before, shared), slice(0, shared)),
+        (rows(start + shared * unit, unit, unit - 2 * shared), slice(shared, unit - shared)),
+        (rows(*after, shared), slice(unit - shared, unit)),
     )

@@ -37,16 +37,28 @@ def route(groups: GroupLabels, num_groups: int) -> RoutedBatch:
         groups: ``(batch,)`` integers in [0, ``num_groups``).
         num_groups: Number of groups.
 
+    Returns:
+        The sorted batch's routing and both permutations. In exported graphs nothing is sorted.
+
     Example:
         >>> import torch
         >>> routed = route(torch.tensor([2, 0, 2]), 3)
         >>> routed.order.tolist(), routed.routing.offsets.tolist()
         ([1, 0, 2], [0, 1, 1, 3])
     """
+    if is_exporting():  # ONNX has no stable sort, and kernels are gathered sample by sample there
+        order = torch.arange(groups.shape[0], device=groups.device)
+        return RoutedBatch(Routing(groups.long(), order), order, order)
     order = torch.argsort(groups, stable=True)
     ordered = groups.long().index_select(0, order)
     offsets = torch.searchsorted(ordered, torch.arange(num_groups + 1, device=groups.device))
     return RoutedBatch(Routing(ordered, offsets), order, torch.argsort(order))
+
+
+def is_exporting() -> bool:
+    """Whether `torch.export` or the ONNX exporter traces, which want standard operators alone."""
+    exporting = getattr(torch.compiler, "is_exporting", None)
+    return bool(exporting()) if exporting is not None else torch.onnx.is_in_onnx_export()
 
 
 def route_all(batch: int, num_groups: int, device: torch.device) -> Routing:

@@ -25,7 +25,8 @@ class _Layer(nn.Module):
         convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
         self.weight, self.bias = convolution.weight, convolution.bias
         self.padding = kernel // 2
-        self.norm = nn.BatchNorm2d(outputs) if norm == "batch" else nn.InstanceNorm2d(outputs)
+        norms = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d, "none": nn.Identity}
+        self.norm = norms[norm](outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.norm(nn.functional.conv2d(features, self.weight, self.bias, padding=self.padding))
@@ -75,11 +76,8 @@ class MaskedConditionalModule(nn.Module):
         self.entry = _Layer(channels, bank, 1, norm)
         self.activation = _activation(activation, bank)
         self.blocks = nn.ModuleList(_Block(bank, norm, activation) for _ in range(num_blocks))
-        self.exit = nn.Conv2d(bank, channels, 1)
-        self.output = nn.Sequential()
-        if output_norm:
-            normalise = nn.BatchNorm2d(channels) if norm == "batch" else nn.InstanceNorm2d(channels)
-            self.output = nn.Sequential(normalise, _activation(activation, channels))
+        self.exit = _Layer(bank, channels, 1, norm if output_norm else "none")
+        self.output = _activation(activation, channels) if output_norm else nn.Identity()
 
     def forward(self, identity_map: Tensor, groups: Tensor) -> Tensor:
         mask = self.masks[groups][:, :, None, None]

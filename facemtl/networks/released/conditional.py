@@ -9,8 +9,9 @@ from facemtl.networks.released.renaming import ReleasedFormat
 def conditional_rules(prefix: str = "") -> tuple[tuple[str, str], ...]:
     """Rules of the identity conditional module whose keys of ours start with ``prefix`` (such as ``condition.``).
 
-    Both releases name alike. Dense banks keep their shapes: pass the renamed state through
-    :func:`~facemtl.layers.bank_state.from_dense_state`, which finds the banks wherever they are in a network.
+    Both releases name alike. Banks are dense there, and convolutions in front of a norm have a bias: pass the renamed
+    state through :func:`~facemtl.layers.bank_state.from_dense_state`, which finds the banks wherever they are in a
+    network.
     """
     norm = "weight|bias|running_mean|running_var|num_batches_tracked"
     return (
@@ -21,13 +22,10 @@ def conditional_rules(prefix: str = "") -> tuple[tuple[str, str], ...]:
         (rf"transform\.(\d+)\.conv([12])\.1\.({norm})", rf"{prefix}blocks.\1.convolution\2.norm.\3"),
         (r"transform\.(\d+)\.relu([12])\.weight", rf"{prefix}blocks.\1.activation\2.weight"),
         (r"conv2\.0\.(weight|bias)", rf"{prefix}exit.\1"),
-        (rf"conv2\.1\.({norm})", rf"{prefix}output.0.\1"),
-        (r"conv2\.2\.weight", rf"{prefix}output.1.weight"),
+        (rf"conv2\.1\.({norm})", rf"{prefix}exit.norm.\1"),
+        (r"conv2\.2\.weight", rf"{prefix}output.weight"),
     )
 
-
-CANCELLED_BIASES = (r"conv1\.0\.bias", r"transform\.\d+\.conv[12]\.0\.bias")
-"""Released keys of biases in front of an instance norm, which cancels them."""
 
 DECODER_KEYS = (r"up_\d+\..+", r"conv3\..+")
 """Released keys of the decoder, which shares a state dict with the module."""
@@ -44,7 +42,6 @@ CONDITIONAL_2021 = ReleasedFormat(
 CONDITIONAL_2022 = ReleasedFormat(
     name="the identity conditional module of the authors' journal package",
     rules=conditional_rules(),
-    ignored=CANCELLED_BIASES,
     convert=from_dense_state,
 )
 """For an ``IdentityConditionalModule.journal2022()``."""
