@@ -110,8 +110,8 @@ def peak_memory(function: Callable[[], object]) -> int:
 def peak_resident(function: Callable[[], object]) -> int:
     """Largest growth of the process's resident memory during ``function``, as Linux counts it.
 
-    Coarser than :func:`peak_memory` and counts what other libraries allocate too: call ``function`` once before, so that
-    they have their buffers. Freed blocks go back to the system first, or they would hide what this call needs.
+    Coarser than :func:`peak_memory` and counts what other libraries allocate too: call ``function`` once before, so
+    that they have their buffers. Freed blocks go back to the system first, or they would hide what this call needs.
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

@@ -1,7 +1,8 @@
 """How fast and how large is a training step of the lean CosFace head?
 
-Forward and backward at batch 512, dimension 512, float32, one thread, against the plain head (normalise, product, margin
-on the target in place, `F.cross_entropy`: as lean as autograd lets it be) and pytorch-metric-learning's CosFaceLoss.
+Forward and backward at batch 512, dimension 512, float32, one thread, against the plain head (normalise, product,
+margin on the target in place, `F.cross_entropy`: as lean as autograd lets it be) and pytorch-metric-learning's
+CosFaceLoss.
 Memory is the peak beyond what is live before the step and beyond the weight's own gradient.
 
     python benchmarks/margin_head.py [--identities 10000 85000 360000] [--rounds 5] [--threads 1]

@@ -20,7 +20,8 @@ class CosFace(nn.Module):
         \ell = -\log\frac{e^{s(\cos\theta_y - m)}}{e^{s(\cos\theta_y - m)} + \sum_{j\ne y} e^{s\cos\theta_j}}
 
     Embeddings and weights are normalised inside, in float32 or wider whatever autocast says. With margin 0 it is a
-    plain scaled softmax. From 4096 identities on the loss takes the memory-lean way of :func:`cosine_cross_entropy`.
+    plain scaled softmax. From 4096 identities on the loss takes the memory-lean way of
+    :func:`facemtl.heads.cross_entropy.cosine_cross_entropy`.
 
     Args:
         dimension: Length of an embedding.
