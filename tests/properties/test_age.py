@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from facemtl.layers.age import AgeGroups, expected_age
+from facemtl.layers.age import AgeGroups, expectation, expected_age
 from facemtl.layers.ordinal import coral_age, corn_age
 
 seeds = st.integers(0, 2**16)
@@ -66,6 +66,13 @@ def test_expected_age_stays_in_range(seed: int, batch: int, bins: int, scale: fl
         assert years.shape == (batch,)
         assert years.dtype == dtype
         assert bool(((years >= 0) & (years <= bins - 1)).all())
+
+
+@given(bins=st.integers(2, 130), ulps=st.integers(-4, 4))
+def test_probabilities_that_round_past_1_expect_no_age_past_the_last(bins: int, ulps: int) -> None:
+    sure = torch.zeros(1, bins)
+    sure[0, -1] = 1.0 + ulps * torch.finfo(torch.float32).eps
+    assert bins - 1 - 1e-4 <= float(expectation(sure)) <= bins - 1
 
 
 @given(bins=st.integers(1, 200), level=st.floats(-50.0, 50.0, width=32))
