@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Integer
@@ -138,7 +138,7 @@ class AgingGenerator(nn.Module):
         widths: Sequence[int] = (256, 128, 64, 32),
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ) -> Self:
+    ) -> AgingGenerator:
         """Return the released training code's variant: batch norm and PReLU, in the default condition too."""
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         if condition is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -109,7 +109,7 @@ class PatchDiscriminator(nn.Module):
         width: int = 64,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ) -> Self:
+    ) -> PatchDiscriminator:
         """Return the released training code's variant: kernels of 4 throughout, no spectral norm on the first."""
         return cls(num_groups, width=width, last_kernel_size=4, normalise_first=False, device=device, dtype=dtype)
 

@@ -76,7 +76,7 @@ def test_few_steps_already_bound_the_singular_values(seed: int) -> None:
     with torch.no_grad():
         discriminator(*images_and_groups(1))
         for part in normalised(discriminator.eval()):
-            assert 1.0 - 1e-5 <= float(torch.linalg.svdvals(part.weight.flatten(1))[0]) <= 1.1
+            assert 1.0 - 1e-5 <= float(torch.linalg.svdvals(part.weight.flatten(1))[0]) <= 1.3
 
 
 @presets
