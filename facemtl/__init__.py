@@ -18,13 +18,18 @@ from facemtl.layers.conditional_multiscale import MultiScaleIdentityConditionalM
 from facemtl.layers.decomposition import AttentionFeatureDecomposition, DecomposedFeatures
 from facemtl.layers.embedding import EmbeddingHead
 from facemtl.layers.inference import fold_batch_norms
+from facemtl.layers.one_hot_condition import OneHotCondition
 from facemtl.layers.ordinal import coral_age, corn_age
 from facemtl.layers.pyramid_pool import pyramid_pool
 from facemtl.layers.reversal import GradientReversal, dann_strength, reverse_gradient
+from facemtl.layers.upsample import DecoderLevel
+from facemtl.losses.adversarial import HingeAdversarialLoss, LeastSquaresAdversarialLoss, NonSaturatingAdversarialLoss
 from facemtl.losses.age import AgeCrossEntropyLoss, AgeEstimationLoss
 from facemtl.losses.age_distribution import LabelDistributionLoss, MeanVarianceLoss
 from facemtl.losses.ordinal import CoralLoss, CornLoss
+from facemtl.networks.aging_generator import AgingGenerator
 from facemtl.networks.iresnet import IRBackbone, IRFeatures, IRResNet, PyramidFeatures
+from facemtl.networks.patch_discriminator import PatchDiscriminator
 from facemtl.networks.pixels import to_model_input, to_uint8
 
 __all__ = [
@@ -35,6 +40,7 @@ __all__ = [
     "AgeGroups",
     "AgeHead",
     "AgePrediction",
+    "AgingGenerator",
     "ArcFace",
     "AttentionFeatureDecomposition",
     "ChannelAttention",
@@ -46,19 +52,25 @@ __all__ = [
     "CornLoss",
     "CosFace",
     "CurricularFace",
+    "DecoderLevel",
     "DecomposedAttributes",
     "DecomposedFeatures",
     "EmbeddingHead",
     "GradientReversal",
+    "HingeAdversarialLoss",
     "IRBackbone",
     "IRFeatures",
     "IRResNet",
     "IdentityConditionalModule",
     "LabelDistributionLoss",
+    "LeastSquaresAdversarialLoss",
     "MagFace",
     "MeanVarianceLoss",
     "MultiAttributeDecomposition",
     "MultiScaleIdentityConditionalModule",
+    "NonSaturatingAdversarialLoss",
+    "OneHotCondition",
+    "PatchDiscriminator",
     "PyramidFeatures",
     "ShapeError",
     "SpatialAttention",
