@@ -158,3 +158,17 @@ def test_statistics_are_kept_where_a_batch_has_none(batch: int, seed: int) -> No
     head.train()(embeddings, labels).backward()
     assert bool(head.hardness.isfinite())
     assert batch == 1 or float(head.hardness) == 0.0
+
+
+@every_head
+@given(batch=batches, num=identities, dimension=dimensions, seed=seeds)
+def test_logits_without_labels_are_scaled_cosines_in_train_mode_too(
+    make: type[nn.Module], batch: int, num: int, dimension: int, seed: int
+) -> None:
+    head, embeddings, _ = setting(make, batch, num, dimension, seed, scale=16.0)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    logits = head.train().logits(embeddings)
+    want = F.cosine_similarity(embeddings.unsqueeze(1), head.weight.unsqueeze(0), dim=2)
+    torch.testing.assert_close(logits, 16.0 * want)
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+    assert repr(head).startswith(f"{make.__name__}({dimension}, {num}, scale=16")
