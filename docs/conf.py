@@ -41,6 +41,22 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 typehints_defaults = "comma"
 always_document_param_types = False
+doctest_test_doctest_blocks = ""  # docstrings are run by pytest, where their own names are in scope
 doctest_global_setup = "import torch\nimport facemtl\n_ = torch.manual_seed(0)"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def resolve_public_name(app, environment, node, content):
+    """Let `facemtl.AgeHead` link to the class where its page documents it, by its defining module."""
+    room, _, name = node.get("reftarget", "").partition(".")
+    thing = getattr(facemtl, name, None) if room == "facemtl" else None
+    if not hasattr(thing, "__qualname__"):
+        return None
+    target = f"{thing.__module__}.{thing.__qualname__}"
+    domain = environment.get_domain("py")
+    return domain.resolve_xref(environment, node["refdoc"], app.builder, node["reftype"], target, node, content)
+
+
+def setup(app):
+    app.connect("missing-reference", resolve_public_name)

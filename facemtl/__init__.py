@@ -29,8 +29,12 @@ from facemtl.losses.age_distribution import LabelDistributionLoss, MeanVarianceL
 from facemtl.losses.ordinal import CoralLoss, CornLoss
 from facemtl.networks.aging_generator import AgingGenerator
 from facemtl.networks.iresnet import IRBackbone, IRFeatures, IRResNet, PyramidFeatures
+from facemtl.networks.mtlface import EncodedFaces, FaceEstimates, MTLFace
 from facemtl.networks.patch_discriminator import PatchDiscriminator
 from facemtl.networks.pixels import to_model_input, to_uint8
+from facemtl.networks.projected_backbone import ProjectedBackbone
+from facemtl.networks.released.load import load_released_weights
+from facemtl.networks.released.renaming import ReleasedWeightsError
 
 __all__ = [
     "CBAM",
@@ -56,6 +60,8 @@ __all__ = [
     "DecomposedAttributes",
     "DecomposedFeatures",
     "EmbeddingHead",
+    "EncodedFaces",
+    "FaceEstimates",
     "GradientReversal",
     "HingeAdversarialLoss",
     "IRBackbone",
@@ -64,6 +70,7 @@ __all__ = [
     "IdentityConditionalModule",
     "LabelDistributionLoss",
     "LeastSquaresAdversarialLoss",
+    "MTLFace",
     "MagFace",
     "MeanVarianceLoss",
     "MultiAttributeDecomposition",
@@ -71,7 +78,9 @@ __all__ = [
     "NonSaturatingAdversarialLoss",
     "OneHotCondition",
     "PatchDiscriminator",
+    "ProjectedBackbone",
     "PyramidFeatures",
+    "ReleasedWeightsError",
     "ShapeError",
     "SpatialAttention",
     "__version__",
@@ -81,6 +90,7 @@ __all__ = [
     "dann_strength",
     "expected_age",
     "fold_batch_norms",
+    "load_released_weights",
     "pyramid_pool",
     "reverse_gradient",
     "to_model_input",

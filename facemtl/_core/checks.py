@@ -172,8 +172,8 @@ def check_values(
     """Raise :class:`ValueError` with the first of ``values`` that is not ``good``, as :func:`value_checks` says.
 
     ``message`` says where, what and the wanted range; the offending value, its index and what ``advice`` says of that
-    value are appended. NaN compares false, so a NaN is never good. ``at_once`` checks CUDA tensors at once too: for verbs
-    whose result the caller reads anyway, where a device assertion would take the whole process down.
+    value are appended. NaN compares false, so a NaN is never good. ``at_once`` checks CUDA tensors at once too: for
+    verbs whose result the caller reads anyway, where a device assertion would take the whole process down.
     """
     if _value_checks == "never" or good.is_meta:
         return

@@ -1,0 +1,105 @@
+"""The parts of MTLFace as its sources describe them, at any width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
+
+import torch
+from torch import nn
+
+from facemtl.heads.age import AgeHead
+from facemtl.layers.age import AgeGroups
+from facemtl.layers.conditional import IdentityConditionalModule
+from facemtl.layers.decomposition import AttentionFeatureDecomposition
+from facemtl.layers.embedding import EmbeddingHead
+from facemtl.networks.aging_generator import AgingGenerator
+from facemtl.networks.iresnet import IRBackbone
+from facemtl.networks.patch_discriminator import PatchDiscriminator
+
+Preset = Literal["paper2021", "code2021"]
+
+
+class MTLFaceOptions(TypedDict, total=False):
+    """Options of :meth:`MTLFace.paper2021` and :meth:`MTLFace.code2021`; each part may be given instead of built.
+
+    A given encoder must have attributes ``channels`` (of its map) and ``level_channels`` (at 1/2, 1/4 and 1/8).
+    """
+
+    depth: int
+    """Layers of the IR encoder: 18, 34, 50 (default), 100 or 152."""
+    width: int
+    """Channels of the stem, from which all widths follow: 64 (default), 16 for a quarter-width model."""
+    image_size: int | tuple[int, int]
+    """Side, or height and width, of the aligned faces: 112 (default); multiples of 16."""
+    embedding_dimension: int
+    """Length of an embedding: 512 (default)."""
+    age_groups: AgeGroups
+    """Age groups: the paper's seven by default."""
+    encoder: nn.Module
+    decomposition: nn.Module
+    embedding: nn.Module
+    age_head: nn.Module
+    adversary: nn.Module
+    generator: nn.Module
+    discriminator: nn.Module
+    device: torch.device | str | None
+    """Where parameters are made."""
+    dtype: torch.dtype | None
+    """Dtype of parameters."""
+
+
+def build_parts(preset: Preset, options: MTLFaceOptions) -> dict[str, Any]:
+    """Return the arguments of :class:`MTLFace`: each part given in ``options``, or built by ``preset``."""
+    unknown = set(options) - set(MTLFaceOptions.__annotations__)
+    if unknown:
+        known = ", ".join(MTLFaceOptions.__annotations__)
+        raise TypeError(f"MTLFace.{preset}: unknown option {sorted(unknown)[0]!r}. Options are {known}.")
+    factory: dict[str, Any] = {"device": options.get("device"), "dtype": options.get("dtype")}
+    width = options.get("width", 64)
+    groups = options.get("age_groups", AgeGroups())
+    map_size = _map_size(options.get("image_size", 112))
+    encoder: Any = (
+        options["encoder"] if "encoder" in options else IRBackbone(options.get("depth", 50), width=width, **factory)
+    )
+    channels = encoder.channels
+
+    def age_head() -> AgeHead:
+        return AgeHead(channels, map_size, hidden=8 * width, num_groups=groups.num_groups, **factory)
+
+    builders: dict[str, Callable[[], nn.Module]] = {
+        "decomposition": lambda: AttentionFeatureDecomposition(channels, **factory),
+        "embedding": lambda: EmbeddingHead(
+            channels, map_size, dimension=options.get("embedding_dimension", 512), **factory
+        ),
+        "age_head": age_head,
+        "adversary": age_head,
+        "generator": lambda: _generator(preset, encoder, width=width, num_groups=groups.num_groups, factory=factory),
+        "discriminator": lambda: _discriminator(preset, width=width, num_groups=groups.num_groups, factory=factory),
+    }
+    given: dict[str, Any] = dict(options)
+    parts = {name: given[name] if name in given else build() for name, build in builders.items()}
+    return {"encoder": encoder, "age_groups": groups, **parts}
+
+
+def _generator(preset: Preset, encoder: Any, *, width: int, num_groups: int, factory: dict[str, Any]) -> AgingGenerator:
+    channels = (encoder.channels, *tuple(encoder.level_channels)[:-4:-1])
+    unit = max(channels[0] // 4, 2)
+    widths = (4 * width, 2 * width, width, max(width // 2, 1))
+    if preset == "code2021":
+        condition = IdentityConditionalModule.code2021(channels[0], num_groups=num_groups, unit=unit, **factory)
+        return AgingGenerator.code2021(condition, channels=channels, widths=widths, **factory)
+    condition = IdentityConditionalModule(channels[0], num_groups=num_groups, unit=unit, **factory)
+    return AgingGenerator(condition, channels=channels, widths=widths, **factory)
+
+
+def _discriminator(preset: Preset, *, width: int, num_groups: int, factory: dict[str, Any]) -> PatchDiscriminator:
+    build = PatchDiscriminator.code2021 if preset == "code2021" else PatchDiscriminator
+    return build(num_groups, width=width, **factory)
+
+
+def _map_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if height % 16 or width % 16 or height <= 0 or width <= 0:
+        raise ValueError(f"MTLFace: 'image_size' must be positive multiples of 16, got {height} x {width}.")
+    return height // 16, width // 16
