@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ class Case:
         name: Unique; the class name, with a suffix where a class has several entries.
         make: Builds the Module; takes ``device`` and ``dtype`` keyword arguments if ``owns_parameters``.
         inputs: ``inputs(generator, batch)`` gives the positional arguments of ``forward``.
-        compiles: Whether ``torch.compile(fullgraph=True)`` must equal eager.
+        compiler: Backend under which ``torch.compile(fullgraph=True)`` must equal eager; inductor takes a minute or
+            more to make code for a whole network, whose units it compiles anyway, so these take ``aot_eager``.
         empty_batch: Whether a batch of 0 must give an output (of 0 rows, or a zero loss).
         factory_kwargs: Whether the constructor takes ``device`` and ``dtype``.
         gradients: Whether each parameter must get a gradient in a forward and backward pass.
@@ -34,7 +35,7 @@ class Case:
     name: str
     make: Callable[..., nn.Module]
     inputs: Callable[[torch.Generator, int], tuple[Any, ...]]
-    compiles: bool = True
+    compiler: Literal["inductor", "aot_eager"] = "inductor"
     empty_batch: bool = True
     factory_kwargs: bool = True
     gradients: bool = True

@@ -21,14 +21,14 @@ CASES = [
         "ChannelAttention concatenated",
         lambda **kw: ChannelAttention(5, reduction=7, pyramids="concatenated", **kw),
         odd_maps,
-        compiles=False,  # AttentionFeatureDecomposition.journal2022 compiles it, and compiling takes long
+        compiler="aot_eager",  # inductor compiles it in AttentionFeatureDecomposition.journal2022
     ),
     Case("SpatialAttention", SpatialAttention, maps),
     Case(
         "ChannelSpatialAttention",
         lambda **kw: ChannelSpatialAttention(8, **kw),
         maps,
-        compiles=False,  # AttentionFeatureDecomposition compiles it
+        compiler="aot_eager",  # inductor compiles it in AttentionFeatureDecomposition
     ),
     Case("CBAM", lambda **kw: CBAM(8, reduction=2, **kw), maps),
 ]

@@ -12,10 +12,8 @@ def maps(channels: int, side: int = 6):
     return lambda generator, batch: (torch.randn(batch, channels, side, side, generator=generator),)
 
 
-# The whole networks are twenty times the units below: inductor takes a minute or two for each, so
-# tests/references/test_iresnet.py compiles them without code generation, and the units are compiled fully here.
 CASES = [
-    Case("IRBackbone", lambda **factory: IRBackbone(18, width=4, **factory), maps(3, 32), compiles=False),
+    Case("IRBackbone", lambda **factory: IRBackbone(18, width=4, **factory), maps(3, 32), compiler="aot_eager"),
     Case(
         "IRResNet/se-projection",
         lambda **factory: IRResNet(
@@ -29,7 +27,7 @@ CASES = [
             **factory,
         ),
         maps(3, 32),
-        compiles=False,
+        compiler="aot_eager",
         autocast_tolerance=0.2,  # twenty layers of random, untrained weights on eight samples of statistics
     ),
     Case("IRUnit", lambda **factory: IRUnit(4, 8, stride=2, squeeze_excitation=True, **factory), maps(4)),
