@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from facemtl._core.checks import ShapeError, check_feature_map, shape_text
 from facemtl._core.shapes import FeatureMap
 from facemtl.layers.batch_norm import BatchNorm2d
+from facemtl.layers.inference import folded_copy
 
 
 class AgePrediction(NamedTuple):
@@ -119,6 +120,7 @@ class AgeTrunk(nn.Module):
                 raise ValueError(f"{where}: '{name}' must be at least 1, got {size}.")
         self.channels, self.height, self.width, self.where = channels, height, width, where
         self.norm = BatchNorm2d(channels, device=device, dtype=dtype)
+        self.flatten = nn.Flatten()
         self.linear = nn.Linear(channels * height * width, hidden, device=device, dtype=dtype)
 
     def forward(self, features: FeatureMap) -> Tensor:
@@ -130,4 +132,8 @@ class AgeTrunk(nn.Module):
                 f"which it was built for, got shape {shape_text(features)}. "
                 f"Construct with map_size=({features.shape[2]}, {features.shape[3]})."
             )
-        return self.linear(self.norm(features).flatten(1)).relu()
+        return self.linear(self.flatten(self.norm(features))).relu()
+
+    def for_inference(self) -> AgeTrunk:
+        """Return a frozen copy in eval mode whose norm is folded into the linear layer."""
+        return folded_copy(self, ("norm", "flatten", "linear"))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from facemtl._core.checks import check_feature_map
 from facemtl._core.shapes import FeatureMap
 from facemtl.layers.batch_norm import BatchNorm2d
+from facemtl.layers.folding import fold_after
+from facemtl.layers.inference import folded_copy
 from facemtl.layers.pyramid_pool import num_cells, pyramid_pool
 
 
@@ -85,6 +87,13 @@ class ChannelAttention(nn.Module):
         scores = self.excite(self.squeeze(pooled).relu())
         return self.norm(scores[:, :, None, None]).sigmoid()
 
+    def for_inference(self) -> ChannelAttention:
+        """Return a frozen copy in eval mode whose norm is folded into the last linear layer."""
+        clone = folded_copy(self)
+        clone.add_module("excite", fold_after(self.excite, self.norm))
+        clone.add_module("norm", nn.Identity())
+        return clone
+
     def extra_repr(self) -> str:
         """Show the sizes in ``repr``."""
         return f"{self.channels}, grid_sizes={self.grid_sizes}, pyramids={self.pyramids!r}"
@@ -136,6 +145,10 @@ class SpatialAttention(nn.Module):
         check_feature_map(f"{type(self).__name__}.forward", "features", features)
         summary = torch.cat([features.amax(dim=1, keepdim=True), features.mean(dim=1, keepdim=True)], dim=1)
         return self.norm(self.conv(summary)).sigmoid()
+
+    def for_inference(self) -> SpatialAttention:
+        """Return a frozen copy in eval mode whose norm is folded into the convolution."""
+        return folded_copy(self, ("conv", "norm"))
 
 
 class ChannelSpatialAttention(nn.Module):
