@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import urllib.request
 from pathlib import Path
 
 import facemtl
@@ -34,26 +35,58 @@ html_static_path: list[str] = []
 exclude_patterns = ["_build"]
 default_role = "any"
 nitpicky = True
+suppress_warnings = ["config.cache"]  # our typehints_formatter is a function, which cannot be cached
 
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 typehints_defaults = "comma"
 always_document_param_types = False
 doctest_test_doctest_blocks = ""  # docstrings are run by pytest, where their own names are in scope
 doctest_global_setup = "import torch\nimport facemtl\n_ = torch.manual_seed(0)"
+FOREIGN = {
+    "python": ("https://docs.python.org/3", r"(typing|collections|os|enum)\.\w.*|Ellipsis"),
+    "torch": ("https://docs.pytorch.org/docs/stable", r"(torch\.)?Tensor|torch\.\w.*"),
+}
+
+
+def reachable(url: str) -> bool:
+    """Whether a foreign site answers; without network its names stay unlinked and are not missed."""
+    try:
+        with urllib.request.urlopen(f"{url}/objects.inv", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+intersphinx_mapping = {name: (url, None) for name, (url, _) in FOREIGN.items() if reachable(url)}
+nitpick_ignore_regex = [
+    (r"(py:)?(class|data|func|obj|any|meth|exc|attr)", names)
+    for name, (_, names) in FOREIGN.items()
+    if name not in intersphinx_mapping
+]
+
+
+def typehints_formatter(annotation, config=None):
+    """Show a shape annotation as it is written: ``Float[Tensor, "batch 3 height width"]``."""
+    if getattr(annotation, "__module__", "") == "jaxtyping" and hasattr(annotation, "dim_str"):
+        return f"``{annotation.__name__}``".replace("'", '"')
+    return None
+
+
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 
 def resolve_public_name(app, environment, node, content):
     """Let `facemtl.AgeHead` link to the class where its page documents it, by its defining module."""
-    room, _, name = node.get("reftarget", "").partition(".")
+    room, _, path = node.get("reftarget", "").partition(".")
+    name, dot, member = path.partition(".")
     thing = getattr(facemtl, name, None) if room == "facemtl" else None
     if not hasattr(thing, "__qualname__"):
         return None
-    target = f"{thing.__module__}.{thing.__qualname__}"
+    target = f"{thing.__module__}.{thing.__qualname__}{dot}{member}"
     domain = environment.get_domain("py")
     return domain.resolve_xref(environment, node["refdoc"], app.builder, node["reftype"], target, node, content)
 

@@ -30,6 +30,7 @@ from facemtl.losses.ordinal import CoralLoss, CornLoss
 from facemtl.networks.aging_generator import AgingGenerator
 from facemtl.networks.iresnet import IRBackbone, IRFeatures, IRResNet, PyramidFeatures
 from facemtl.networks.mtlface import EncodedFaces, FaceEstimates, MTLFace
+from facemtl.networks.mtlface_presets import MTLFaceOptions
 from facemtl.networks.patch_discriminator import PatchDiscriminator
 from facemtl.networks.pixels import to_model_input, to_uint8
 from facemtl.networks.projected_backbone import ProjectedBackbone
@@ -71,6 +72,7 @@ __all__ = [
     "LabelDistributionLoss",
     "LeastSquaresAdversarialLoss",
     "MTLFace",
+    "MTLFaceOptions",
     "MagFace",
     "MeanVarianceLoss",
     "MultiAttributeDecomposition",

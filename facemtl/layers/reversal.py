@@ -120,7 +120,7 @@ class GradientReversal(nn.Module):
 
     @property
     def strength(self) -> float:
-        """λ: how strongly the reversed gradient is weighted."""
+        """How strongly the reversed gradient is weighted (λ)."""
         return self._strength
 
     @strength.setter

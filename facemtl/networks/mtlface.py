@@ -116,12 +116,12 @@ class MTLFace(nn.Module):
 
     @classmethod
     def paper2021(cls, **options: Unpack[MTLFaceOptions]) -> MTLFace:
-        """Build the model of the CVPR 2021 paper and its supplement; options as in :class:`MTLFaceOptions`."""
+        """Build the model of the CVPR 2021 paper and its supplement; options as in :class:`~facemtl.MTLFaceOptions`."""
         return cls(**build_parts("paper2021", options))
 
     @classmethod
     def code2021(cls, **options: Unpack[MTLFaceOptions]) -> MTLFace:
-        """Build the model of the authors' released training code; options as in :class:`MTLFaceOptions`."""
+        """Build the model of the authors' released training code; options as in :class:`~facemtl.MTLFaceOptions`."""
         return cls(**build_parts("code2021", options))
 
     def encode(self, images: Images) -> EncodedFaces:

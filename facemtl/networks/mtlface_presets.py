@@ -21,21 +21,22 @@ Preset = Literal["paper2021", "code2021"]
 
 
 class MTLFaceOptions(TypedDict, total=False):
-    """Options of :meth:`MTLFace.paper2021` and :meth:`MTLFace.code2021`; each part may be given instead of built.
+    """Options of :meth:`facemtl.MTLFace.paper2021` and :meth:`facemtl.MTLFace.code2021`.
 
-    A given encoder must have attributes ``channels`` (of its map) and ``level_channels`` (at 1/2, 1/4 and 1/8).
+    Each part of the model may be given instead of built. A given encoder must have attributes ``channels`` (of its
+    map) and ``level_channels`` (at 1/2, 1/4 and 1/8).
     """
 
     depth: int
-    """Layers of the IR encoder: 18, 34, 50 (default), 100 or 152."""
+    """Layers of the IR encoder, 18, 34, 50 (default), 100 or 152."""
     width: int
-    """Channels of the stem, from which all widths follow: 64 (default), 16 for a quarter-width model."""
+    """Channels of the stem, from which all widths follow; 64 by default, 16 for a quarter-width model."""
     image_size: int | tuple[int, int]
-    """Side, or height and width, of the aligned faces: 112 (default); multiples of 16."""
+    """Side, or height and width, of the aligned faces, multiples of 16; 112 by default."""
     embedding_dimension: int
-    """Length of an embedding: 512 (default)."""
+    """Length of an embedding; 512 by default."""
     age_groups: AgeGroups
-    """Age groups: the paper's seven by default."""
+    """Age groups; the paper's seven by default."""
     encoder: nn.Module
     decomposition: nn.Module
     embedding: nn.Module

@@ -55,7 +55,7 @@ def load_released_weights(module: nn.Module, weights: Mapping[str, Any] | str | 
             cannot run code). A state dict under the key ``state_dict`` is found.
 
     Returns:
-        What was recognised: the name of the format.
+        The name of the format that was recognised.
 
     Raises:
         TypeError: If nothing is known for this kind of module.
