@@ -116,7 +116,8 @@ def _parts(offsets: Tensor) -> Iterator[tuple[int, slice]]:
 
 def _conv2d(features: Tensor, kernel: Tensor) -> Tensor:
     if kernel.shape[-1] == 1:
-        return torch.matmul(kernel[:, :, 0, 0], features.flatten(2)).unflatten(2, features.shape[2:])
+        matrices = kernel[None, :, :, 0, 0].expand(features.shape[0], -1, -1)
+        return torch.bmm(matrices, features.flatten(2)).unflatten(2, features.shape[2:])
     return F.conv2d(features, kernel, padding=kernel.shape[-1] // 2)
 
 
@@ -130,7 +131,8 @@ def _conv2d_gradient(gradient: Tensor, features: Tensor, kernel: Tensor, *, of_k
 
 def _conv2d_input_gradient(gradient: Tensor, kernel: Tensor) -> Tensor:
     if kernel.shape[-1] == 1:
-        return torch.matmul(kernel[:, :, 0, 0].t(), gradient.flatten(2)).unflatten(2, gradient.shape[2:])
+        matrices = kernel[None, :, :, 0, 0].transpose(1, 2).expand(gradient.shape[0], -1, -1)
+        return torch.bmm(matrices, gradient.flatten(2)).unflatten(2, gradient.shape[2:])
     shape_only = gradient.new_empty((gradient.shape[0], kernel.shape[1], *gradient.shape[2:]))
     return _conv2d_gradient(gradient, shape_only, kernel, of_kernel=False)
 
