@@ -17,12 +17,26 @@ def inputs(generator: torch.Generator, batch: int) -> tuple[object, ...]:
     return randn(16, 2, 3), levels, randn(3, 32, 48), torch.randint(0, 7, (batch,), generator=generator)
 
 
+def grown(generator: AgingGenerator) -> AgingGenerator:
+    """Weights of a trained size: those of the start are so small that float32 gradients keep three digits only."""
+    for part in generator.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            torch.nn.init.normal_(part.weight, std=part.weight[0].numel() ** -0.5)
+    return generator
+
+
 CASES = [
-    Case("AgingGenerator", lambda **options: AgingGenerator(channels=CHANNELS, widths=WIDTHS, **options), inputs),
+    Case(
+        "AgingGenerator",
+        lambda **options: grown(AgingGenerator(channels=CHANNELS, widths=WIDTHS, **options)),
+        inputs,
+    ),
     Case(
         "AgingGenerator-code2021",
-        lambda **options: AgingGenerator.code2021(
-            OneHotCondition(16, activation="prelu", **options), channels=CHANNELS, widths=WIDTHS, **options
+        lambda **options: grown(
+            AgingGenerator.code2021(
+                OneHotCondition(16, activation="prelu", **options), channels=CHANNELS, widths=WIDTHS, **options
+            )
         ),
         inputs,
     ),
