@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,7 +20,7 @@ BankForm = Literal["compact", "out", "in", "both"]
 
 def bank_conv2d(
     features: FeatureMap, weight: Tensor, routing: Routing, layout: FilterBankLayout, *, form: BankForm
-) -> FeatureMap:
+) -> Float[Tensor, "batch out height width"]:
     """Convolve each sample with its group's filters (stride 1, zero padding that keeps the size).
 
     On CPU one convolution runs for each group that occurs, on its contiguous part of the batch. On other devices, where

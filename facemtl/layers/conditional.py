@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -159,12 +159,12 @@ class IdentityConditionalModule(nn.Module):
         self.output = plain_activation(activation, channels, **factory) if output_norm else nn.Identity()
 
     @classmethod
-    def paper2021(cls, channels: int = 512, **options: Any) -> Self:
+    def paper2021(cls, channels: int = 512, **options: Any) -> IdentityConditionalModule:
         """The paper's: instance norm, ReLU, 1/8 of the filters shared. ``options`` as for the class."""
         return cls(channels, **{"norm": "instance", "activation": "relu", "shared_fraction": 1 / 8, **options})
 
     @classmethod
-    def code2021(cls, channels: int = 512, **options: Any) -> Self:
+    def code2021(cls, channels: int = 512, **options: Any) -> IdentityConditionalModule:
         """The released training code's: batch norm, PReLU, a fraction of 0.1 shared, norm and activation at the end.
 
         ``options`` as for the class.
@@ -173,7 +173,7 @@ class IdentityConditionalModule(nn.Module):
         return cls(channels, **{**preset, **options})
 
     @classmethod
-    def journal2022(cls, channels: int = 512, **options: Any) -> Self:
+    def journal2022(cls, channels: int = 512, **options: Any) -> IdentityConditionalModule:
         """The journal's at one scale: instance norm, leaky ReLU, 1/8 shared. ``options`` as for the class."""
         return cls(channels, **{"norm": "instance", "activation": "leaky_relu", "shared_fraction": 1 / 8, **options})
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facemtl._core.checks import ShapeError
-from facemtl._core.shapes import FeatureMap, GroupLabels
+from facemtl._core.shapes import GroupLabels
 from facemtl.layers.bank_activation import BankActivationName
 from facemtl.layers.conditional import BankNorm, IdentityConditionalModule
 
@@ -91,12 +91,12 @@ class MultiScaleIdentityConditionalModule(nn.Module):
             IdentityConditionalModule(width, unit=unit, **options) for width, unit in zip(channels, units, strict=True)
         )
 
-    def forward(self, identity_maps: Sequence[FeatureMap], groups: GroupLabels) -> tuple[Tensor, ...]:
+    def forward(self, identity_maps: Sequence[Tensor], groups: GroupLabels) -> tuple[Tensor, ...]:
         """Return each of ``identity_maps`` conditioned on one group a sample."""
         self._check_maps("forward", identity_maps)
         return tuple(scale(maps, groups) for scale, maps in zip(self.scales, identity_maps, strict=True))
 
-    def all_groups(self, identity_maps: Sequence[FeatureMap]) -> tuple[Tensor, ...]:
+    def all_groups(self, identity_maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return each map conditioned on every group: ``(batch, num_groups, channels[i], height_i, width_i)``."""
         self._check_maps("all_groups", identity_maps)
         scales: list[Any] = list(self.scales)
