@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from facemtl.networks.released.counters import fill_counters
 from facemtl.networks.released.renaming import ReleasedFormat
 
 Rules = tuple[tuple[str, str], ...]
@@ -42,7 +41,6 @@ EMBEDDING_2021_RULES: Rules = (
 ENCODER_2021 = ReleasedFormat(
     "the CVPR 2021 training code's IR encoder",
     rules=(*under("backbone.", BACKBONE_2021_RULES), *under("embedding.", EMBEDDING_2021_RULES)),
-    convert=fill_counters,
 )
 """Of an :class:`~facemtl.networks.iresnet.IRResNet` with ``shortcut="subsample"``."""
 
@@ -53,6 +51,5 @@ ENCODER_2022 = ReleasedFormat(
         r"encoder\.(?:fsm|styles|upsample\d|latlayer\d|aging\d)\..+",
         r"(?:decoder|age_estimator)\..+",
     ),
-    convert=fill_counters,
 )
 """The same out of the whole package's weights."""

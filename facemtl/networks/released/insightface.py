@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from facemtl.networks.released.counters import fill_counters
 from facemtl.networks.released.encoder import Rules, under
 from facemtl.networks.released.renaming import ReleasedFormat
 
@@ -30,6 +29,5 @@ INSIGHTFACE_EMBEDDING_RULES: Rules = (
 INSIGHTFACE_IRESNET = ReleasedFormat(
     "insightface's iresnet",
     rules=(*under("backbone.", INSIGHTFACE_BACKBONE_RULES), *under("embedding.", INSIGHTFACE_EMBEDDING_RULES)),
-    convert=fill_counters,
 )
 """Of an :class:`~facemtl.networks.iresnet.IRResNet` with ``shortcut="projection"``."""

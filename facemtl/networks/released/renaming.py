@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 StateDict = dict[str, Tensor]
@@ -61,9 +62,13 @@ def load_released(module: nn.Module, state: Mapping[str, Tensor], source: Releas
         ReleasedWeightsError: If any key is unknown, missing or of the wrong shape; ``module`` is then unchanged.
     """
     renamed, unknown = source.rename({strip_wrappers(key): tensor for key, tensor in state.items()})
-    if source.convert is not None and not unknown:
+    if source.convert is not None:
         renamed = source.convert(module, renamed)
     own = module.state_dict()
+    # Checkpoints of before PyTorch 0.4.1 count no batches. The count matters only to norms with momentum=None, which no
+    # network here has.
+    counters = [key for key in own if key.endswith("num_batches_tracked") and key not in renamed]
+    renamed = renamed | {key: torch.tensor(0) for key in counters}
     problems = [f"unknown: {key}" for key in unknown]
     problems += [f"unknown: {key} (renamed from a released key)" for key in renamed if key not in own]
     problems += [f"missing: {key} {tuple(own[key].shape)}" for key in own if key not in renamed]
