@@ -51,7 +51,7 @@ def cosine_cross_entropy(
 
     That is softmax cross-entropy, written so that nothing cancels: the gradient of :math:`z_y` is minus a sigmoid,
     where softmax minus one-hot loses all digits of a well-classified sample in float32. The lean way visits the
-    identities in blocks and computes each block's logits twice, forwards and backwards.
+    identities in blocks, and uses the memory of the weight's gradient for what the backward pass needs of them.
 
     Args:
         embeddings: Any floating dtype and norm; normalised here, in float32 or wider.

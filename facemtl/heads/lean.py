@@ -1,9 +1,11 @@
 """Target cosines and the log-sum-exp of the negatives, without a batch × identities matrix.
 
-The identities are visited in blocks that fit a core's cache. Forwards each block's logits are summed into a running
-log-sum-exp and forgotten; backwards they are computed again and turned into gradients at once. That costs a fourth
-matrix product where the plain way needs three, and saves several passes over a matrix of hundreds of megabytes through
-main memory, which is what the plain way spends its time on.
+The identities are visited in blocks that fit a core's cache, and each block's logits are summed into a running
+log-sum-exp. The memory in which the weight's gradient will lie is needed anyway: while a batch has no more rows than an
+embedding has numbers, each block's exponentials fit where the gradient of its weights will be written, and wait there
+for the backward pass. Larger batches, other dtypes and a second backward pass compute the logits again, a fourth matrix
+product where the plain way needs three. Either saves several passes over a matrix of hundreds of megabytes through main
+memory, which is what the plain way spends its time on.
 """
 
 from __future__ import annotations
@@ -59,7 +61,14 @@ def lean_contrast(
         Target cosines and negatives; both differentiable once.
     """
     thresholds, hardness = hard if hard is not None else (None, None)
-    return Contrast(*_LeanContrast.apply(unit, weight, labels, scale, thresholds, hardness))
+    keeps = (
+        torch.is_grad_enabled()
+        and weight.requires_grad
+        and weight.is_contiguous()
+        and unit.dtype == weight.dtype
+        and unit.shape[0] <= weight.shape[1]
+    )
+    return Contrast(*_LeanContrast.apply(unit, weight, labels, scale, thresholds, hardness, keeps))
 
 
 class _Block(NamedTuple):
@@ -72,6 +81,20 @@ class _Block(NamedTuple):
     """``(identities of the block, dimension)``, in the memory of the products."""
 
 
+class _KeptExponentials(NamedTuple):
+    """What the forward pass leaves where the weight's gradient will be."""
+
+    gradient: Tensor
+    """``(identities, dimension)``; the memory of each block's rows begins with its exponentials."""
+    references: list[Tensor]
+    """For each block what was subtracted from each sample's logits, ``(batch, 1)``."""
+
+    def of(self, identities: slice, batch: int) -> Tensor:
+        """Memory of a block's exponentials, ``(batch, identities of the block)``."""
+        rows = self.gradient[identities]
+        return rows.view(-1)[: batch * rows.shape[0]].view(batch, rows.shape[0])
+
+
 class _LeanContrast(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -82,7 +105,9 @@ class _LeanContrast(torch.autograd.Function):
         scale: float,
         thresholds: Tensor | None,
         hardness: Tensor | None,
+        keeps: bool,
     ) -> tuple[Tensor, Tensor]:
+        kept = _KeptExponentials(torch.empty_like(weight), []) if keeps else None
         with without_autocast(unit):
             inverse_norms = torch.linalg.vector_norm(weight, dim=1, dtype=unit.dtype)
             inverse_norms.clamp_(min=WEIGHT_FLOOR).reciprocal_()
@@ -91,30 +116,45 @@ class _LeanContrast(torch.autograd.Function):
             total = torch.zeros_like(highest)
             for block in _blocks(unit, weight, inverse_norms, scale):
                 logits = block.products.mul_(block.inverse_norms)
+                slopes = None
                 if thresholds is not None and hardness is not None:
-                    _harden(logits, thresholds, hardness, scale)
+                    slopes = _harden(logits, thresholds, hardness, scale)
                 _fill_targets(logits, labels - block.identities.start, -math.inf)
                 previous, highest = highest, torch.maximum(highest, logits.amax(1))
-                total.mul_((previous - highest).exp_())
-                total.add_(logits.sub_(highest.unsqueeze(1)).exp_().sum(1))
+                logits.sub_(highest.unsqueeze(1))
+                room = logits if kept is None else kept.of(block.identities, unit.shape[0])
+                exponentials = torch.exp(logits, out=room)
+                total.mul_((previous - highest).exp_()).add_(exponentials.sum(1))
+                if kept is not None:
+                    kept.references.append(highest.unsqueeze(1))
+                    if slopes is not None:
+                        exponentials.mul_(slopes)
             negatives = total.log_().add_(highest)
-        ctx.scale = scale
+        ctx.scale, ctx.kept = scale, kept
         ctx.save_for_backward(unit, weight, labels, inverse_norms, targets, negatives, thresholds, hardness)
         return targets, negatives
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None]:
         unit, weight, labels, inverse_norms, targets, negatives, thresholds, hardness = ctx.saved_tensors
         grad_targets, grad_negatives = gradients
+        kept, ctx.kept = ctx.kept, None  # the gradient overwrites them: a second backward pass computes them again
         with without_autocast(unit):
             pull = grad_negatives.unsqueeze(1) * ctx.scale
             pulled = torch.zeros_like(unit) if ctx.needs_input_grad[0] else None
             pushed = unit * pull if ctx.needs_input_grad[1] else None
-            grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
-            for block in _blocks(unit, weight, inverse_norms, ctx.scale):
-                shares = _shares_of_norm(block, negatives, thresholds, hardness, ctx.scale)
-                _fill_targets(shares, labels - block.identities.start, 0.0)
+            grad_weight = None
+            if ctx.needs_input_grad[1]:
+                grad_weight = torch.empty_like(weight) if kept is None else kept.gradient
+            for number, block in enumerate(_blocks(unit, weight, inverse_norms, ctx.scale, products=kept is None)):
+                if kept is None:
+                    shares = _shares_of_norm(block, negatives, thresholds, hardness, ctx.scale)
+                    _fill_targets(shares, labels - block.identities.start, 0.0)
+                else:
+                    lift = (kept.references[number] - negatives.unsqueeze(1)).exp_()
+                    shares = torch.mul(kept.of(block.identities, unit.shape[0]), lift, out=block.products)
+                    shares.mul_(block.inverse_norms)
                 if pulled is not None:
                     pulled.addmm_(shares, block.weight)
                 if pushed is not None and grad_weight is not None:
@@ -126,11 +166,13 @@ class _LeanContrast(torch.autograd.Function):
                 radial = (targets * _has_direction(inverse)).unsqueeze(1)
                 rows = (unit - radial * own).mul_((grad_targets * inverse).unsqueeze(1))
                 grad_weight.index_add_(0, labels, rows.to(weight.dtype))
-        return grad_unit, grad_weight, None, None, None, None
+        return grad_unit, grad_weight, None, None, None, None, None
 
 
-def _blocks(unit: Tensor, weight: Tensor, inverse_norms: Tensor, scale: float) -> Iterator[_Block]:
-    """Yield the products of consecutive identities, in a buffer that the next block reuses.
+def _blocks(
+    unit: Tensor, weight: Tensor, inverse_norms: Tensor, scale: float, *, products: bool = True
+) -> Iterator[_Block]:
+    """Yield the products of consecutive identities (or only room for them), in a buffer that the next block reuses.
 
     The weights are not normalised here, which would take another pass over them: whoever reads the products multiplies
     by the inverse norms.
@@ -143,10 +185,11 @@ def _blocks(unit: Tensor, weight: Tensor, inverse_norms: Tensor, scale: float) -
     for start in range(0, weight.shape[0], size):
         identities = slice(start, min(start + size, weight.shape[0]))
         rows = weight[identities].to(unit.dtype)
-        products = buffer[: rows.shape[0] * batch].view(batch, rows.shape[0])
-        torch.mm(scaled, rows.t(), out=products)
+        room = buffer[: rows.shape[0] * batch].view(batch, rows.shape[0])
+        if products:
+            torch.mm(scaled, rows.t(), out=room)
         scratch = buffer[: rows.numel()].view_as(rows)
-        yield _Block(identities, rows, inverse_norms[identities], products, scratch)
+        yield _Block(identities, rows, inverse_norms[identities], room, scratch)
 
 
 def _fill_targets(logits: Tensor, columns: Tensor, value: float) -> None:

@@ -58,6 +58,28 @@ def test_equals_the_usual_loss_in_float64(
             torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10 * float(right.abs().max()))
 
 
+@pytest.mark.parametrize("name", ["cosface", "curricular"])
+def test_a_second_backward_pass_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one overwrites what the forward pass kept, so the second computes the logits again."""
+    monkeypatch.setattr(lean_module, "_BLOCK_ELEMENTS", 1)
+    generator = torch.Generator().manual_seed(8)
+    embeddings = torch.randn(6, 16, generator=generator, dtype=torch.float64).requires_grad_()
+    weight = torch.randn(300, 16, generator=generator, dtype=torch.float64).requires_grad_()
+    labels = torch.randint(300, (6,), generator=generator)
+    hard = None
+    if name == "curricular":
+        hard = lean_module.HardNegatives(torch.full((6,), 0.1, dtype=torch.float64), torch.tensor(0.3).double())
+    unit = F.normalize(embeddings)
+    contrast = lean_module.lean_contrast(unit, weight, labels, scale=16.0, hard=hard)
+    loss = F.softplus(contrast.negatives - 16.0 * (contrast.targets - 0.35)).sum()
+    first = torch.autograd.grad(loss, (embeddings, weight), retain_graph=True)
+    kept = [gradient.clone() for gradient in first]
+    second = torch.autograd.grad(loss, (embeddings, weight))
+    for left, again, right in zip(first, kept, second, strict=True):
+        assert torch.equal(left, again)
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
 def well_classified(loss: float) -> tuple[Tensor, Tensor, Tensor]:
     """Samples at such an angle from their identities' weights that each loses about ``loss``, in float64."""
     generator = torch.Generator().manual_seed(5)
