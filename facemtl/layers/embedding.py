@@ -35,9 +35,9 @@ class EmbeddingHead(nn.Module):
         ValueError: If a size is not positive or ``dropout`` lies outside [0, 1).
 
     Training:
-        The linear layer starts from Xavier's uniform distribution with zero bias, as in the released code. A batch of
-        one trains: the last norm then uses its running statistics. insightface freezes the scale of the last norm at 1;
-        do that with ``head.output_norm.weight.requires_grad_(False)``.
+        The linear layer starts from Xavier's uniform distribution with zero bias. A batch of one trains: the last norm
+        then uses its running statistics. insightface freezes the scale of the last norm at 1; do that with
+        ``head.output_norm.weight.requires_grad_(False)``.
 
     References:
         Deng et al., "ArcFace", CVPR 2019, section 3.1 (BN-Dropout-FC-BN after the last convolution).

@@ -37,7 +37,7 @@ class IRUnit(nn.Module):
         ValueError: If ``projection`` is off where the channels differ.
 
     Training:
-        Convolutions start from Xavier's uniform distribution, as in the released code. A batch of one trains.
+        Convolutions start from Xavier's uniform distribution. A batch of one trains.
 
     References:
         Deng, Guo, Xue and Zafeiriou, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019,

@@ -73,8 +73,7 @@ class IRBackbone(nn.Module):
         ValueError: If ``depth``, ``shortcut`` or ``width`` is none of the above.
 
     Training:
-        Convolutions start from Xavier's uniform distribution, as in the released code; insightface draws them from
-        N(0, 0.1). A batch of one trains, down to images of 16×16.
+        Convolutions start from Xavier's uniform distribution. A batch of one trains, down to images of 16×16.
 
     References:
         Deng et al., "ArcFace", CVPR 2019, section 3.1; Huang et al., MTLFace, CVPR 2021, section 4.1.
