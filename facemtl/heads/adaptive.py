@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from facemtl._core.precision import without_autocast
 from facemtl._core.shapes import Embeddings, IdentityLabels
 from facemtl.heads.angular import angle_of, angular_margin
 from facemtl.heads.cosine import (
@@ -14,7 +15,6 @@ from facemtl.heads.cosine import (
     check_range,
     cosine_matrix,
     identity_weight,
-    without_autocast,
 )
 from facemtl.heads.cross_entropy import Reduction, head_directions, margin_losses, reduce, with_target_margin
 

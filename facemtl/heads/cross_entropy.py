@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facemtl._core.checks import check_floating, check_rank
+from facemtl._core.precision import without_autocast
 from facemtl._core.shapes import Embeddings, IdentityLabels
 from facemtl.heads.cosine import (
     EMBEDDING_FLOOR,
@@ -20,7 +21,6 @@ from facemtl.heads.cosine import (
     check_options,
     cosine_matrix,
     directions,
-    without_autocast,
     working_dtype,
 )
 from facemtl.heads.lean import Contrast, HardNegatives, lean_contrast

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from facemtl._core.precision import without_autocast
 from facemtl._core.shapes import Embeddings, IdentityLabels
 from facemtl.heads.angular import angular_margin
 from facemtl.heads.cosine import (
@@ -16,7 +17,6 @@ from facemtl.heads.cosine import (
     cosine_matrix,
     identity_weight,
     target_cosines,
-    without_autocast,
 )
 from facemtl.heads.cross_entropy import (
     Reduction,

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from facemtl.heads.cosine import WEIGHT_FLOOR, without_autocast
+from facemtl._core.precision import without_autocast
+from facemtl.heads.cosine import WEIGHT_FLOOR
 
 _BLOCK_ELEMENTS = 2**19
 """Numbers in one block of logits (and of weights) on a CPU: 2 MB of float32, so that a block stays in the cache."""

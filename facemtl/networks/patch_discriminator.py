@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from facemtl._core.checks import ShapeError, check_images, check_indices
+from facemtl._core.precision import without_autocast
 from facemtl._core.shapes import GroupLabels, Images
 from facemtl.layers.one_hot_condition import one_hot_maps
 
@@ -141,9 +142,6 @@ def _smaller_kernel_advice(smallest_image: int) -> str:
 
 def _convolve(convolution: nn.Conv2d, features: Tensor) -> Tensor:
     """Apply ``convolution``, its normalised weight computed outside autocast: sigma needs full precision."""
-    if torch.amp.is_autocast_available(features.device.type):
-        with torch.autocast(features.device.type, enabled=False):
-            weight = convolution.weight
-    else:
+    with without_autocast(features):
         weight = convolution.weight
     return F.conv2d(features, weight, convolution.bias, convolution.stride, padding=1)

@@ -1,0 +1,19 @@
+"""Computing in full precision inside autocast, where half precision would cost digits that matter."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+# Asked once: torch.compile of torch 2.6 cannot trace the question.
+_AUTOCAST_DEVICES = frozenset(
+    kind for kind in ("cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu") if torch.amp.is_autocast_available(kind)
+)
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """Return a context without autocast on ``tensor``'s device."""
+    kind = tensor.device.type
+    return torch.autocast(kind, enabled=False) if kind in _AUTOCAST_DEVICES else nullcontext()
