@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from facemtl._core.shapes import FeatureMap
-from facemtl.layers.filter_bank import FilterBankLayout, group_rows
+from facemtl.layers.bank_by_group import convolve_by_group, gradients_by_group
+from facemtl.layers.bank_by_sample import convolve_by_sample, input_gradient_by_sample, kernel_gradients_by_sample
+from facemtl.layers.bank_kernels import BankForm, all_kernels, put_kernel
+from facemtl.layers.filter_bank import FilterBankLayout
 from facemtl.layers.routing import Routing, is_exporting
-
-BankForm = Literal["compact", "out", "in", "both"]
 
 
 def bank_conv2d(
@@ -52,142 +50,14 @@ def bank_conv2d(
         dtype = torch.get_autocast_dtype(device)
         features, weight = features.to(dtype), weight.to(dtype)
     if is_exporting():
-        return _gathered_conv2d(features, _all_kernels(weight, layout, form), routing.groups)
+        return convolve_by_sample(features, all_kernels(weight, layout, form), routing.groups)
     bank = (layout.num_groups, layout.unit, layout.shared, form)
-    return torch.ops.facemtl.bank_conv2d(features, weight, routing.groups, routing.offsets, *bank)
-
-
-def kernel_of(weight: Tensor, group: int, layout: FilterBankLayout, form: str, scratch: Tensor | None = None) -> Tensor:
-    """The kernel ``(out, in, kernel, kernel)`` of ``group``: a view of a dense ``weight``, or rows put together.
-
-    ``scratch`` takes the rows, so that a loop over groups stays in the same, cached memory.
-    """
-    if form == "compact":
-        return torch.cat([rows for rows, _ in group_rows(weight, group, layout)], out=scratch)
-    span = layout.spans[group]
-    return weight[span if form != "in" else slice(None), span if form != "out" else slice(None)]
-
-
-def _scratch(weight: Tensor, unit: int, form: str) -> Tensor | None:
-    return weight.new_empty((unit, unit, *weight.shape[1:])) if form == "compact" else None
-
-
-def _all_kernels(weight: Tensor, layout: FilterBankLayout, form: str) -> Tensor:
-    return torch.stack([kernel_of(weight, group, layout, form) for group in range(layout.num_groups)])
-
-
-# Static shapes, nothing read back: kernels gathered sample by sample.
-
-
-def _columns(features: Tensor, kernel: int) -> Tensor:
-    """The patch around each place: ``(batch, channels * kernel**2, height * width)``."""
-    return F.unfold(features, kernel, padding=kernel // 2) if kernel > 1 else features.flatten(2)
-
-
-def _gathered_conv2d(features: Tensor, kernels: Tensor, groups: Tensor) -> Tensor:
-    gathered = kernels.flatten(2).index_select(0, groups)
-    return torch.bmm(gathered, _columns(features, kernels.shape[-1])).unflatten(2, features.shape[2:])
-
-
-def _gathered_input_gradient(gradient: Tensor, kernels: Tensor, groups: Tensor) -> Tensor:
-    kernel, size = kernels.shape[-1], gradient.shape[2:]
-    columns = torch.bmm(kernels.flatten(2).index_select(0, groups).transpose(1, 2), gradient.flatten(2))
-    if kernel == 1:
-        return columns.unflatten(2, size)
-    return F.fold(columns, (size[0], size[1]), kernel, padding=kernel // 2)
-
-
-def _gathered_kernel_gradients(gradient: Tensor, features: Tensor, groups: Tensor, num: int, kernel: int) -> Tensor:
-    samples = torch.bmm(gradient.flatten(2), _columns(features, kernel).transpose(1, 2))
-    # A matrix product with the 0/1 membership sums over samples in a fixed order, where index_add on CUDA would not.
-    member = (torch.arange(num, device=groups.device)[:, None] == groups).to(samples.dtype)
-    return (member @ samples.flatten(1)).view(num, gradient.shape[1], features.shape[1], kernel, kernel)
-
-
-# One convolution a group, on CPU, where reading the groups' sizes costs nothing.
-
-
-def _parts(offsets: Tensor) -> Iterator[tuple[int, slice]]:
-    """Groups that occur, each with its part of the batch."""
-    edges = offsets.tolist()
-    for group, (start, stop) in enumerate(itertools.pairwise(edges)):
-        if stop > start:
-            yield group, slice(start, stop)
-
-
-def _conv2d(features: Tensor, kernel: Tensor) -> Tensor:
-    if kernel.shape[-1] == 1:
-        matrices = kernel[None, :, :, 0, 0].expand(features.shape[0], -1, -1)
-        return torch.bmm(matrices, features.flatten(2)).unflatten(2, features.shape[2:])
-    return F.conv2d(features, kernel, padding=kernel.shape[-1] // 2)
-
-
-def _conv2d_gradient(gradient: Tensor, features: Tensor, kernel: Tensor, *, of_kernel: bool) -> Tensor:
-    padding = [kernel.shape[-1] // 2] * 2
-    input_gradient, kernel_gradient, _ = torch.ops.aten.convolution_backward(
-        gradient, features, kernel, None, [1, 1], padding, [1, 1], False, [0, 0], 1, [not of_kernel, of_kernel, False]
-    )
-    return kernel_gradient if of_kernel else input_gradient
-
-
-def _conv2d_input_gradient(gradient: Tensor, kernel: Tensor) -> Tensor:
-    if kernel.shape[-1] == 1:
-        matrices = kernel[None, :, :, 0, 0].transpose(1, 2).expand(gradient.shape[0], -1, -1)
-        return torch.bmm(matrices, gradient.flatten(2)).unflatten(2, gradient.shape[2:])
-    shape_only = gradient.new_empty((gradient.shape[0], kernel.shape[1], *gradient.shape[2:]))
-    return _conv2d_gradient(gradient, shape_only, kernel, of_kernel=False)
-
-
-def _conv2d_kernel_gradient(gradient: Tensor, features: Tensor, kernel: int) -> Tensor:
-    out, channels = gradient.shape[1], features.shape[1]
-    if kernel == 1:
-        total = gradient.new_zeros((out, channels))
-        return total.addbmm_(gradient.flatten(2), features.flatten(2).transpose(1, 2))[:, :, None, None]
-    shape_only = gradient.new_empty((out, channels, kernel, kernel))
-    return _conv2d_gradient(gradient, features, shape_only, of_kernel=True)
-
-
-def _set_kernel(total: Tensor, kernel: Tensor | None, group: int, layout: FilterBankLayout, form: str) -> None:
-    """Put a kernel (``None``: zeros) into a gradient, in ascending order of groups; shared weights are summed.
-
-    Only the ``"both"`` form leaves weights that no group owns, which must be zero before.
-    """
-    shared = layout.shared if group else 0
-    first, rest = slice(0, shared), slice(shared, None)
-    if form == "compact":
-        for number, (part, rows) in enumerate(group_rows(total, group, layout)):
-            own = None if kernel is None else kernel[rows]
-            if number == 0 and group:
-                _set(part[:, first], None if own is None else own[:, first], add=True)
-                _set(part[:, rest], None if own is None else own[:, rest])
-            else:
-                _set(part, own)
-        return
-    part = kernel_of(total, group, layout, form)
-    if form == "both":
-        _set(part, kernel, add=True)
-    elif form == "out":
-        _set(part[first], None if kernel is None else kernel[first], add=True)
-        _set(part[rest], None if kernel is None else kernel[rest])
-    else:
-        _set(part[:, first], None if kernel is None else kernel[:, first], add=True)
-        _set(part[:, rest], None if kernel is None else kernel[:, rest])
-
-
-def _set(part: Tensor, value: Tensor | None, *, add: bool = False) -> None:
-    if value is None:
-        if not add:
-            part.zero_()
-    elif add:
-        part.add_(value)
-    else:
-        part.copy_(value)
+    return torch.ops.facemtl.bank_convolution(features, weight, routing.groups, routing.offsets, *bank)
 
 
 # The operators. A layout travels as its three integers, because shared_fraction as a float would not be exact.
 
-_BANK = "int num_groups, int unit, int shared, str form"
-_ROUTING = "Tensor groups, Tensor offsets"
+_BANK = "Tensor groups, Tensor offsets, int num_groups, int unit, int shared, str form"
 
 
 def _layout(num_groups: int, unit: int, shared: int) -> FilterBankLayout:
@@ -199,74 +69,48 @@ def _host_loop(features: Tensor) -> bool:
 
 
 @torch.library.custom_op(
-    "facemtl::bank_conv2d",
-    mutates_args=(),
-    schema=f"(Tensor features, Tensor weight, {_ROUTING}, {_BANK}) -> Tensor",
+    "facemtl::bank_convolution", mutates_args=(), schema=f"(Tensor features, Tensor weight, {_BANK}) -> Tensor"
 )
 def _forward(
     features: Tensor, weight: Tensor, groups: Tensor, offsets: Tensor, num: int, unit: int, shared: int, form: str
 ) -> Tensor:
     layout = _layout(num, unit, shared)
-    if not _host_loop(features):
-        return _gathered_conv2d(features, _all_kernels(weight, layout, form), groups)
-    features = features.contiguous()
-    scratch = _scratch(weight, unit, form)
-    output = [
-        _conv2d(features[part], kernel_of(weight, group, layout, form, scratch)) for group, part in _parts(offsets)
-    ]
-    return torch.cat(output).contiguous()
+    if _host_loop(features):
+        return convolve_by_group(features, weight, offsets, layout, form)
+    return convolve_by_sample(features, all_kernels(weight, layout, form), groups)
 
 
 @torch.library.custom_op(
-    "facemtl::bank_conv2d_input_gradient",
+    "facemtl::bank_convolution_backward",
     mutates_args=(),
-    schema=f"(Tensor gradient, Tensor weight, {_ROUTING}, {_BANK}) -> Tensor",
+    schema=f"(Tensor gradient, Tensor features, Tensor weight, {_BANK}, bool of_features, bool of_weight) -> "
+    "(Tensor, Tensor)",
 )
-def _input_gradient(
-    gradient: Tensor, weight: Tensor, groups: Tensor, offsets: Tensor, num: int, unit: int, shared: int, form: str
-) -> Tensor:
-    layout = _layout(num, unit, shared)
-    if not _host_loop(gradient):
-        return _gathered_input_gradient(gradient, _all_kernels(weight, layout, form), groups)
-    gradient = gradient.contiguous()
-    scratch = _scratch(weight, unit, form)
-    parts = [
-        _conv2d_input_gradient(gradient[part], kernel_of(weight, group, layout, form, scratch))
-        for group, part in _parts(offsets)
-    ]
-    return torch.cat(parts).contiguous()
-
-
-@torch.library.custom_op(
-    "facemtl::bank_conv2d_weight_gradient",
-    mutates_args=(),
-    schema=f"(Tensor gradient, Tensor features, {_ROUTING}, {_BANK}, SymInt[] shape) -> Tensor",
-)
-def _weight_gradient(
+def _backward(
     gradient: Tensor,
     features: Tensor,
+    weight: Tensor,
     groups: Tensor,
     offsets: Tensor,
     num: int,
     unit: int,
     shared: int,
     form: str,
-    shape: list[int],
-) -> Tensor:
+    of_features: bool,
+    of_weight: bool,
+) -> tuple[Tensor, Tensor]:
     layout = _layout(num, unit, shared)
-    total = gradient.new_zeros(shape) if form == "both" else gradient.new_empty(shape)
-    if not _host_loop(gradient):
-        kernels = _gathered_kernel_gradients(gradient, features, groups, num, shape[-1])
+    if _host_loop(gradient):
+        return gradients_by_group(gradient, features, weight, offsets, layout, form, (of_features, of_weight))
+    features_gradient, weight_gradient = features.new_empty(0), weight.new_empty(0)
+    if of_features:
+        features_gradient = input_gradient_by_sample(gradient, all_kernels(weight, layout, form), groups)
+    if of_weight:
+        weight_gradient = weight.new_zeros(weight.shape)
+        kernels = kernel_gradients_by_sample(gradient, features, groups, num, weight.shape[-1])
         for group in range(num):
-            _set_kernel(total, kernels[group], group, layout, form)
-        return total
-    gradient, features = gradient.contiguous(), features.contiguous()
-    parts = dict(_parts(offsets))
-    for group in range(num):
-        part = parts.get(group)
-        kernel = None if part is None else _conv2d_kernel_gradient(gradient[part], features[part], shape[-1])
-        _set_kernel(total, kernel, group, layout, form)
-    return total
+            put_kernel(weight_gradient, kernels[group], group, layout, form)
+    return features_gradient, weight_gradient
 
 
 @_forward.register_fake
@@ -276,59 +120,50 @@ def _(features: Tensor, weight: Tensor, *bank: Any) -> Tensor:
     return features.new_empty((features.shape[0], out, *features.shape[2:]))
 
 
-@_input_gradient.register_fake
-def _(gradient: Tensor, weight: Tensor, *bank: Any) -> Tensor:
-    unit, form = bank[3], bank[5]
-    channels = weight.shape[1] if form == "out" else unit
-    return gradient.new_empty((gradient.shape[0], channels, *gradient.shape[2:]))
+@_backward.register_fake
+def _(gradient: Tensor, features: Tensor, weight: Tensor, *bank: Any) -> tuple[Tensor, Tensor]:
+    *_, of_features, of_weight = bank
+    return features.new_empty(features.shape if of_features else 0), weight.new_empty(weight.shape if of_weight else 0)
 
 
-@_weight_gradient.register_fake
-def _(gradient: Tensor, features: Tensor, *bank: Any) -> Tensor:
-    return gradient.new_empty(bank[-1])
+# Both are linear in each of their tensors, and the derivatives of both are made of both: any order is among them.
 
 
-# The three are bilinear and closed under differentiation, so derivatives of any order stay among them.
-
-_NO_GRADIENT = (None,) * 6
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:4])
-    ctx.bank = inputs[4:8]
+    ctx.bank = inputs[4:]
 
 
 def _forward_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    features, weight, *routing = ctx.saved_tensors
-    wanted = ctx.needs_input_grad
-    return (
-        _input_gradient(gradient, weight, *routing, *ctx.bank) if wanted[0] else None,
-        _weight_gradient(gradient, features, *routing, *ctx.bank, weight.shape) if wanted[1] else None,
-        *_NO_GRADIENT,
-    )
+    wanted = ctx.needs_input_grad[:2]
+    gradients = torch.ops.facemtl.bank_convolution_backward(gradient, *ctx.saved_tensors, *ctx.bank, *wanted)
+    return (*_those(gradients, wanted), *[None] * 6)
 
 
-def _input_gradient_backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
-    gradient, weight, *routing = ctx.saved_tensors
-    wanted = ctx.needs_input_grad
-    return (
-        _forward(tangent, weight, *routing, *ctx.bank) if wanted[0] else None,
-        _weight_gradient(gradient, tangent, *routing, *ctx.bank, weight.shape) if wanted[1] else None,
-        *_NO_GRADIENT,
-    )
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.bank, ctx.present = inputs[5:9], inputs[9:]
 
 
-def _weight_gradient_backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
-    gradient, features, *routing = ctx.saved_tensors
-    wanted = ctx.needs_input_grad
-    return (
-        _forward(features, tangent, *routing, *ctx.bank) if wanted[0] else None,
-        _input_gradient(gradient, tangent, *routing, *ctx.bank) if wanted[1] else None,
-        *_NO_GRADIENT,
-        None,
-    )
+def _backward_backward(ctx: Any, *tangents: Tensor) -> tuple[Tensor | None, ...]:
+    gradient, features, weight, *routing = ctx.saved_tensors
+    bank, (of_features, of_weight) = (*routing, *ctx.bank), ctx.present
+    of_gradient = torch.zeros_like(gradient)
+    if of_features:
+        of_gradient = of_gradient + torch.ops.facemtl.bank_convolution(tangents[0], weight, *bank)
+    if of_weight:
+        of_gradient = of_gradient + torch.ops.facemtl.bank_convolution(features, tangents[1], *bank)
+    # The gradient of the features is linear in the weight, and that of the weight in the features.
+    wanted = (of_weight and ctx.needs_input_grad[1], of_features and ctx.needs_input_grad[2])
+    left = tangents[0] if of_features else features
+    right = tangents[1] if of_weight else weight
+    gradients = torch.ops.facemtl.bank_convolution_backward(gradient, left, right, *bank, *wanted)
+    return (of_gradient, *_those(gradients, wanted), *[None] * 8)
 
 
-_forward.register_autograd(_forward_backward, setup_context=_save)
-_input_gradient.register_autograd(_input_gradient_backward, setup_context=_save)
-_weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_save)
+def _those(gradients: tuple[Tensor, Tensor], wanted: tuple[bool, bool]) -> tuple[Tensor | None, ...]:
+    return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
+
+
+_forward.register_autograd(_forward_backward, setup_context=_save_forward)
+_backward.register_autograd(_backward_backward, setup_context=_save_backward)

@@ -97,6 +97,30 @@ def test_first_and_second_derivatives(form: str, kernel: int, generator: torch.G
     assert torch.autograd.gradgradcheck(convolve, (features, weight), fast_mode=True)
 
 
+@pytest.mark.parametrize("host_loop", [True, False])
+@pytest.mark.parametrize("frozen", ["features", "weight"])
+def test_derivatives_where_one_side_is_frozen(
+    frozen: str, host_loop: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backward operator then leaves out one of its two gradients, in the second derivative as well."""
+    monkeypatch.setattr("facemtl.layers.bank_convolution._host_loop", lambda _: host_loop)
+    sides = {
+        "weight": torch.randn(SMALL.num_pairs, 3, 3, generator=generator, dtype=DOUBLE),
+        "features": torch.randn(3, 4, 2, 3, generator=generator, dtype=DOUBLE),
+    }
+    constant = sides.pop(frozen)
+    ((_, moving),) = sides.items()
+    routing = route(torch.tensor([2, 0, 2]), 3).routing
+
+    def convolve(moving: torch.Tensor) -> torch.Tensor:
+        features, weight = (constant, moving) if frozen == "features" else (moving, constant)
+        return bank_conv2d(features, weight, routing, SMALL, form="compact").pow(3)
+
+    moving.requires_grad_()
+    assert torch.autograd.gradcheck(convolve, (moving,), fast_mode=True)
+    assert torch.autograd.gradgradcheck(convolve, (moving,), fast_mode=True)
+
+
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("form", ["compact", "out", "in", "both"])
 def test_the_path_of_other_devices_equals_the_path_of_the_cpu(
