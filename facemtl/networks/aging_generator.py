@@ -224,7 +224,7 @@ class AgingGenerator(nn.Module):
         return torch.stack([self._decode(one, shares, images) for one in conditioned.unbind(1)], dim=1)
 
     def _levels(self) -> list[DecoderLevel]:
-        return cast(list[DecoderLevel], list(self.levels))
+        return cast("list[DecoderLevel]", list(self.levels))
 
     def _checked(self, method: str, conditioned: Tensor, rows: int) -> Tensor:
         """Check what ``condition``, which may be the caller's own, has returned."""

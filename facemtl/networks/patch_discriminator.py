@@ -117,7 +117,7 @@ class PatchDiscriminator(nn.Module):
     def forward(self, images: Images, groups: GroupLabels) -> Float[Tensor, "batch 1 rows columns"]:
         """Return the scores of ``images`` as faces of ``groups``: the higher, the more real."""
         self._check_inputs(images, groups)
-        first, *middle, last = cast(list[nn.Conv2d], list(self.convolutions))
+        first, *middle, last = cast("list[nn.Conv2d]", list(self.convolutions))
         hidden = F.leaky_relu(_convolve(first, images), NEGATIVE_SLOPE)
         hidden = torch.cat([hidden, one_hot_maps(groups, self.num_groups, hidden)], dim=1)
         for convolution in middle:
