@@ -23,8 +23,7 @@ class FilterBankLayout:
     between two channels of one span: ``num_pairs`` of ``channels**2``. A *compact bank* is the tensor ``(num_pairs,
     kernel, kernel)`` of just these, row after row (output channels) as they occur in the dense matrix:
 
-    * rows of one group hold ``unit`` weights, rows that two groups share hold the ``2 * unit - shared`` weights of
-    both;
+    * rows of one group hold ``unit`` weights, rows that two groups share the ``2 * unit - shared`` weights of both;
     * so the bank repeats with a period of ``unit**2 - shared**2``, the same rows of all groups are one strided view of
       it, and a weight that two groups share is one entry, whose gradient sums both groups' gradients.
 
@@ -98,7 +97,7 @@ class FilterBankLayout:
 
     @property
     def num_pairs(self) -> int:
-        """Pairs of output and input channel that some group owns both of: the weights that act."""
+        """How many weights act, which is how many pairs of output and input channel some group owns both of."""
         return self.num_groups * self.unit**2 - (self.num_groups - 1) * self.shared**2
 
     def masks(self, *, device: torch.device | None = None) -> Bool[Tensor, "groups bank"]:
