@@ -17,3 +17,8 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     """Return a context without autocast on ``tensor``'s device."""
     kind = tensor.device.type
     return torch.autocast(kind, enabled=False) if kind in _AUTOCAST_DEVICES else nullcontext()
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """``tensor`` in float32 if it is of half precision, else unchanged: softmaxes and losses want no less."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

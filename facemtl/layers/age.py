@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_ages, check_floating, check_rank
+from facemtl._core.precision import at_least_float32
 from facemtl._core.shapes import AgeLabels, AgeLogits, GroupLabels
 
 _PRESET_EDGES: dict[int, tuple[float, ...]] = {
@@ -173,8 +174,3 @@ def expectation(probabilities: Tensor) -> Tensor:
     offsets = torch.arange(last + 1, device=probabilities.device, dtype=probabilities.dtype) - middle
     # Rounding may carry a saturated distribution past its last bin; its gradient is zero there anyway.
     return (middle + (probabilities * offsets).sum(dim=1)).clamp(0.0, float(last))
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """``tensor`` in float32 if it is of half precision, else unchanged: softmaxes and losses want no less."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

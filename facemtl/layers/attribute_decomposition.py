@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facemtl._core.checks import check_feature_map
+from facemtl._core.precision import at_least_float32
 from facemtl._core.shapes import FeatureMap
 from facemtl.layers.attention import ChannelSpatialAttention
 from facemtl.layers.decomposition import attention_mask
@@ -118,7 +119,7 @@ def exclusive_shares(masks: Sequence[Tensor]) -> list[Tensor]:
     In logits, where neither a mask of 0 nor masks of 1 divide by zero; in float32 at least.
     """
     dtype = masks[0].dtype
-    claims = torch.stack([mask.float() if dtype.itemsize < 4 else mask for mask in masks])
+    claims = torch.stack([at_least_float32(mask) for mask in masks])
     limits = torch.finfo(claims.dtype)
     claims = claims.clamp(limits.tiny, 1.0 - 0.5 * limits.eps)
     logits = claims.log() - (-claims).log1p()

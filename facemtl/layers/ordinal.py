@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facemtl._core.checks import check_floating, check_rank
+from facemtl._core.precision import at_least_float32
 from facemtl._core.shapes import RankLogits
-from facemtl.layers.age import at_least_float32
 
 
 def coral_age(rank_logits: RankLogits, *, read: Literal["rank", "expectation"] = "rank") -> Tensor:

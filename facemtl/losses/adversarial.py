@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemtl._core.checks import check_floating
+from facemtl._core.precision import at_least_float32
 from facemtl._core.shapes import Scalar
 
 
@@ -128,7 +128,7 @@ class NonSaturatingAdversarialLoss(nn.Module):
 def _checked(loss: nn.Module, method: str, name: str, logits: Tensor) -> Tensor:
     """Return ``logits`` in float32 at least."""
     check_floating(f"{type(loss).__name__}.{method}", name, logits, advice="Pass the discriminator's scores.")
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    return at_least_float32(logits)
 
 
 def _mean(values: Tensor) -> Tensor:

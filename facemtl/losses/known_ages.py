@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_ages, check_floating, check_rank, shape_text
-from facemtl.layers.age import at_least_float32
+from facemtl._core.precision import at_least_float32
 
 
 def checked_logits(where: str, name: str, logits: Tensor, axis: str) -> Tensor:

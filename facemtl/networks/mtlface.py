@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemtl._core.checks import ShapeError, check_indices, shape_text
+from facemtl._core.precision import at_least_float32
 from facemtl._core.shapes import Images
 from facemtl.heads.age import AgePrediction
 from facemtl.layers.age import AgeGroups, expected_age
@@ -155,7 +156,7 @@ class MTLFace(nn.Module):
             embedding = self.embedding(self.encode(images).identity)
             if flip:
                 embedding = embedding + self.embedding(self.encode(images.flip(-1)).identity)
-        return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=1)
+        return F.normalize(at_least_float32(embedding), dim=1)
 
     @torch.no_grad()
     def estimate_age(self, images: Images) -> Tensor:
