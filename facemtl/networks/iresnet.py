@@ -42,6 +42,14 @@ class IRFeatures(NamedTuple):
     """The maps before it, finest first."""
 
 
+def map_size_of(where: str, image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the final map of images of ``image_size``, a side or height and width in pixels."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if height % STRIDE or width % STRIDE or min(height, width) < STRIDE:
+        raise ValueError(f"{where}: 'image_size' must be positive multiples of {STRIDE}, got {height} x {width}.")
+    return height // STRIDE, width // STRIDE
+
+
 class IRBackbone(nn.Module):
     """The convolutional part of an IR encoder: images to maps at 1, 1/2, 1/4, 1/8 and 1/16 of their size.
 
@@ -197,15 +205,13 @@ class IRResNet(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if rows % STRIDE or columns % STRIDE or min(rows, columns) < STRIDE:
-            raise ValueError(f"IRResNet: 'image_size' must be positive multiples of {STRIDE}, got {rows} x {columns}.")
+        map_size = map_size_of("IRResNet", image_size)
         self.backbone = IRBackbone(
             depth, squeeze_excitation=squeeze_excitation, shortcut=shortcut, width=width, device=device, dtype=dtype
         )
         self.embedding = EmbeddingHead(
             self.backbone.channels,
-            (rows // STRIDE, columns // STRIDE),
+            map_size,
             dimension=embedding_dimension,
             dropout=dropout,
             device=device,

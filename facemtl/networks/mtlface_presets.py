@@ -14,7 +14,7 @@ from facemtl.layers.conditional import IdentityConditionalModule
 from facemtl.layers.decomposition import AttentionFeatureDecomposition
 from facemtl.layers.embedding import EmbeddingHead
 from facemtl.networks.aging_generator import AgingGenerator
-from facemtl.networks.iresnet import IRBackbone
+from facemtl.networks.iresnet import IRBackbone, map_size_of
 from facemtl.networks.patch_discriminator import PatchDiscriminator
 
 Preset = Literal["paper2021", "code2021"]
@@ -59,7 +59,7 @@ def build_parts(preset: Preset, options: MTLFaceOptions) -> dict[str, Any]:
     factory: dict[str, Any] = {"device": options.get("device"), "dtype": options.get("dtype")}
     width = options.get("width", 64)
     groups = options.get("age_groups", AgeGroups())
-    map_size = _map_size(options.get("image_size", 112))
+    map_size = map_size_of("MTLFace", options.get("image_size", 112))
     encoder: Any = (
         options["encoder"] if "encoder" in options else IRBackbone(options.get("depth", 50), width=width, **factory)
     )
@@ -87,20 +87,17 @@ def _generator(preset: Preset, encoder: Any, *, width: int, num_groups: int, fac
     channels = (encoder.channels, *tuple(encoder.level_channels)[:-4:-1])
     unit = max(channels[0] // 4, 2)
     widths = (4 * width, 2 * width, width, max(width // 2, 1))
-    if preset == "code2021":
-        condition = IdentityConditionalModule.code2021(channels[0], num_groups=num_groups, unit=unit, **factory)
-        return AgingGenerator.code2021(condition, channels=channels, widths=widths, **factory)
-    condition = IdentityConditionalModule(channels[0], num_groups=num_groups, unit=unit, **factory)
-    return AgingGenerator(condition, channels=channels, widths=widths, **factory)
+    released = preset == "code2021"
+    condition = IdentityConditionalModule.code2021 if released else IdentityConditionalModule.paper2021
+    build = AgingGenerator.code2021 if released else AgingGenerator
+    return build(
+        condition(channels[0], num_groups=num_groups, unit=unit, **factory),
+        channels=channels,
+        widths=widths,
+        **factory,
+    )
 
 
 def _discriminator(preset: Preset, *, width: int, num_groups: int, factory: dict[str, Any]) -> PatchDiscriminator:
     build = PatchDiscriminator.code2021 if preset == "code2021" else PatchDiscriminator
     return build(num_groups, width=width, **factory)
-
-
-def _map_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if height % 16 or width % 16 or height <= 0 or width <= 0:
-        raise ValueError(f"MTLFace: 'image_size' must be positive multiples of 16, got {height} x {width}.")
-    return height // 16, width // 16
