@@ -1,6 +1,7 @@
 """facemtl: PyTorch blocks for face models that do several things at once."""
 
 from facemtl._core.checks import ShapeError, value_checks
+from facemtl._core.pixels import to_model_input, to_uint8
 from facemtl._core.version import __version__
 from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
@@ -32,7 +33,6 @@ from facemtl.networks.iresnet import IRBackbone, IRFeatures, IRResNet, PyramidFe
 from facemtl.networks.mtlface import EncodedFaces, FaceEstimates, MTLFace
 from facemtl.networks.mtlface_presets import MTLFaceOptions
 from facemtl.networks.patch_discriminator import PatchDiscriminator
-from facemtl.networks.pixels import to_model_input, to_uint8
 from facemtl.networks.projected_backbone import ProjectedBackbone
 from facemtl.networks.released.load import load_released_weights
 from facemtl.networks.released.renaming import ReleasedWeightsError

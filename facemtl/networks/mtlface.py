@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemtl._core.checks import ShapeError, check_indices, shape_text
+from facemtl._core.pixels import check_model_input
 from facemtl._core.precision import at_least_float32
 from facemtl._core.shapes import Images
 from facemtl.heads.age import AgePrediction
@@ -18,7 +19,6 @@ from facemtl.layers.age import AgeGroups, expected_age
 from facemtl.layers.inference import fold_batch_norms
 from facemtl.layers.reversal import GradientReversal
 from facemtl.networks.mtlface_presets import MTLFaceOptions, build_parts
-from facemtl.networks.pixels import check_model_input
 
 
 class EncodedFaces(NamedTuple):

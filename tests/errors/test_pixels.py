@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facemtl._core.checks import ShapeError
-from facemtl.networks.pixels import to_model_input, to_uint8
+from facemtl._core.pixels import to_model_input, to_uint8
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facemtl.networks.pixels import to_model_input, to_uint8
+from facemtl._core.pixels import to_model_input, to_uint8
 
 
 def test_every_uint8_level_comes_back() -> None:
