@@ -3,6 +3,8 @@
 from facemtl._core.checks import ShapeError, value_checks
 from facemtl._core.pixels import to_model_input, to_uint8
 from facemtl._core.version import __version__
+from facemtl.alignment.detection import Detections, FaceDetector, detect_faces, images_without_faces, select_faces
+from facemtl.alignment.mtcnn import MTCNNDetector
 from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
 from facemtl.heads.combined import CombinedMargin
@@ -60,8 +62,10 @@ __all__ = [
     "DecoderLevel",
     "DecomposedAttributes",
     "DecomposedFeatures",
+    "Detections",
     "EmbeddingHead",
     "EncodedFaces",
+    "FaceDetector",
     "FaceEstimates",
     "GradientReversal",
     "HingeAdversarialLoss",
@@ -71,6 +75,7 @@ __all__ = [
     "IdentityConditionalModule",
     "LabelDistributionLoss",
     "LeastSquaresAdversarialLoss",
+    "MTCNNDetector",
     "MTLFace",
     "MTLFaceOptions",
     "MagFace",
@@ -90,11 +95,14 @@ __all__ = [
     "corn_age",
     "cosine_cross_entropy",
     "dann_strength",
+    "detect_faces",
     "expected_age",
     "fold_batch_norms",
+    "images_without_faces",
     "load_released_weights",
     "pyramid_pool",
     "reverse_gradient",
+    "select_faces",
     "to_model_input",
     "to_uint8",
     "value_checks",
