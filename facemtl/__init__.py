@@ -5,6 +5,15 @@ from facemtl._core.pixels import to_model_input, to_uint8
 from facemtl._core.version import __version__
 from facemtl.alignment.detection import Detections, FaceDetector, detect_faces, images_without_faces, select_faces
 from facemtl.alignment.mtcnn import MTCNNDetector
+from facemtl.alignment.similarity import (
+    LandmarkProblem,
+    Similarity,
+    estimate_similarity,
+    invert_similarity,
+    transform_points,
+)
+from facemtl.alignment.templates import FaceTemplate
+from facemtl.alignment.warp import AlignedFaces, FaceAligner
 from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
 from facemtl.heads.combined import CombinedMargin
@@ -48,6 +57,7 @@ __all__ = [
     "AgeHead",
     "AgePrediction",
     "AgingGenerator",
+    "AlignedFaces",
     "ArcFace",
     "AttentionFeatureDecomposition",
     "ChannelAttention",
@@ -65,8 +75,10 @@ __all__ = [
     "Detections",
     "EmbeddingHead",
     "EncodedFaces",
+    "FaceAligner",
     "FaceDetector",
     "FaceEstimates",
+    "FaceTemplate",
     "GradientReversal",
     "HingeAdversarialLoss",
     "IRBackbone",
@@ -74,6 +86,7 @@ __all__ = [
     "IRResNet",
     "IdentityConditionalModule",
     "LabelDistributionLoss",
+    "LandmarkProblem",
     "LeastSquaresAdversarialLoss",
     "MTCNNDetector",
     "MTLFace",
@@ -89,6 +102,7 @@ __all__ = [
     "PyramidFeatures",
     "ReleasedWeightsError",
     "ShapeError",
+    "Similarity",
     "SpatialAttention",
     "__version__",
     "coral_age",
@@ -96,14 +110,17 @@ __all__ = [
     "cosine_cross_entropy",
     "dann_strength",
     "detect_faces",
+    "estimate_similarity",
     "expected_age",
     "fold_batch_norms",
     "images_without_faces",
+    "invert_similarity",
     "load_released_weights",
     "pyramid_pool",
     "reverse_gradient",
     "select_faces",
     "to_model_input",
     "to_uint8",
+    "transform_points",
     "value_checks",
 ]

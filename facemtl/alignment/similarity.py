@@ -120,7 +120,7 @@ def estimate_similarity(
     p = p / p.sum(-1, keepdim=True).clamp_min(torch.finfo(working).tiny)
 
     problems = find_problems(z.detach(), w.detach(), p.detach())
-    valid = problems == LandmarkProblem.NONE
+    valid = problems == int(LandmarkProblem.NONE)  # torch.compile compares a tensor with an enum member as objects
     if invalid == "error":
         raise_problems("estimate_similarity", "source", problems)
     # Bad faces are fitted to themselves: the identity, and no NaN that would poison the gradient of their neighbours.

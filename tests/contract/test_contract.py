@@ -44,7 +44,7 @@ def run(module: nn.Module, inputs: tuple) -> object:
 
 
 def largest(value: Tensor) -> float:
-    return float(value.detach().abs().max()) if value.numel() else 0.0
+    return float(value.detach().double().abs().max()) if value.numel() else 0.0
 
 
 def assert_equal(got: object, want: object, **tolerance: float) -> None:
