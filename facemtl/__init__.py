@@ -14,6 +14,7 @@ from facemtl.alignment.similarity import (
 )
 from facemtl.alignment.templates import FaceTemplate
 from facemtl.alignment.warp import AlignedFaces, FaceAligner
+from facemtl.alignment.yunet import YuNetDetector
 from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
 from facemtl.heads.combined import CombinedMargin
@@ -104,6 +105,7 @@ __all__ = [
     "ShapeError",
     "Similarity",
     "SpatialAttention",
+    "YuNetDetector",
     "__version__",
     "coral_age",
     "corn_age",

@@ -160,7 +160,7 @@ class _Network:
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._name = self._session.get_inputs()[0].name
 
-    def setInput(self, pixels: np.ndarray[Any, Any]) -> None:  # noqa: N802 - OpenCV's name
+    def setInput(self, pixels: Any) -> None:  # noqa: N802 - OpenCV's name
         self._pixels = np.ascontiguousarray(pixels, dtype=np.float32)
 
     def forward(self, outputs: list[str]) -> Any:
