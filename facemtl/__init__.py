@@ -4,7 +4,9 @@ from facemtl._core.checks import ShapeError, value_checks
 from facemtl._core.pixels import to_model_input, to_uint8
 from facemtl._core.version import __version__
 from facemtl.alignment.detection import Detections, FaceDetector, detect_faces, images_without_faces, select_faces
+from facemtl.alignment.masks import face_mask
 from facemtl.alignment.mtcnn import MTCNNDetector
+from facemtl.alignment.paste_back import paste_back
 from facemtl.alignment.similarity import (
     LandmarkProblem,
     Similarity,
@@ -114,10 +116,12 @@ __all__ = [
     "detect_faces",
     "estimate_similarity",
     "expected_age",
+    "face_mask",
     "fold_batch_norms",
     "images_without_faces",
     "invert_similarity",
     "load_released_weights",
+    "paste_back",
     "pyramid_pool",
     "reverse_gradient",
     "select_faces",
