@@ -1,0 +1,41 @@
+"""Names of files in lists that others wrote: held to the folder that they are relative to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+
+def listed_name(where: str, list_path: Path, line: int, text: str) -> str:
+    """Return a listed name in normal form (``a/./b.jpg`` is ``a/b.jpg``), or refuse it.
+
+    Raises:
+        ValueError: With the list's name and the line's number, if the name is empty, absolute, climbs by ``..`` (with
+            either slash) or holds a NUL: joined blindly, such a name reads files outside the folder of photographs.
+    """
+    if not text:
+        _refuse(where, list_path, line, text, "is empty", "Give a file's name.")
+    if "\0" in text:
+        _refuse(where, list_path, line, text, "holds a NUL character", "Repair the list.")
+    if text.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", text):
+        _refuse(where, list_path, line, text, "is absolute", "Give names relative to the folder of photographs.")
+    if ".." in re.split(r"[\\/]", text):
+        _refuse(where, list_path, line, text, "leaves the folder of photographs", "Remove the '..'.")
+    return str(PurePosixPath(text))
+
+
+def read_lines(where: str, path: Path) -> list[str]:
+    """Lines of a text file, without their ends and without a byte order mark.
+
+    Names that are not UTF-8 are kept as the system spells them (surrogates), so that they still find their files.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{where}: {str(path)!r} cannot be read: {error.strerror or error}.") from error
+    lines = text.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _refuse(where: str, list_path: Path, line: int, text: str, fault: str, advice: str) -> None:
+    raise ValueError(f"{where}: {str(list_path)!r}, line {line}: the name {text!r} {fault}. {advice}")
