@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facemtl.alignment.masks import face_mask
 from facemtl.alignment.paste_back import paste_back
-from facemtl.alignment.resample import Affine, resample, samples_wanted
+from facemtl.alignment.paste_sampling import Affine, resample, samples_wanted
 
 
 def planted(scale: float, turn: float, centre: tuple[float, float], size: tuple[int, int]) -> Tensor:

@@ -14,11 +14,11 @@ from facemtl._core.checks import check_values
 from facemtl._core.pixels import to_model_input
 from facemtl._core.precision import without_autocast
 from facemtl.alignment.colour import match_colours
-from facemtl.alignment.extend import extend, ramp
 from facemtl.alignment.masks import face_mask
+from facemtl.alignment.paste_edge import extend, ramp
 from facemtl.alignment.paste_inputs import ADVICE, LARGEST, Placement, check_faces, check_photographs, placements
-from facemtl.alignment.regions import Region, find_covered, find_region
-from facemtl.alignment.resample import Affine, resample, samples_wanted
+from facemtl.alignment.paste_region import Region, find_covered, find_region
+from facemtl.alignment.paste_sampling import Affine, resample, samples_wanted
 
 # Pixels drawn at once where no gradient is wanted. On a CPU the temporaries then stay in its cache, and everywhere
 # they are small beside a photograph.
@@ -128,8 +128,7 @@ def paste_back(
     places = placements(matrices, image_index, valid, images=len(photographs))
     masks = face_mask(*crops.shape[-2:], feather=feather, device=crops.device) if mask is None else mask
     result = photographs.clone() if isinstance(photographs, Tensor) else [photo.clone() for photo in photographs]
-    differentiable = all(photograph.is_floating_point() for photograph in photographs)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and differentiable), without_autocast(crops):
+    with torch.set_grad_enabled(_differentiable(photographs, crops, mask, originals)), without_autocast(crops):
         for place in places:
             _paste_face(result, photographs, crops, masks, place, originals=originals, match_colour=match_colour)
     return result
@@ -161,6 +160,8 @@ def _paste_face(
         weights = alpha if covered is None else alpha * covered
         crop = match_colours(crop, original, weights=weights, statistics=match_colour)
     layer = _layer(crop, original, alpha, covered, only_change=originals is not None)
+    if not photograph.is_floating_point():
+        layer = torch.cat(((layer[:, :3] + layer[:, 3:]) * _HALF_RANGE, layer[:, 3:]), 1)
     bands = [region]
     if not torch.is_grad_enabled():  # which would keep each band, and copy the photograph for it in backward
         bands = region.bands(_BAND.get(crops.device.type, _BAND_ELSEWHERE) // samples**2)
@@ -189,21 +190,18 @@ def _layer(
 
 
 def _blend(target: Tensor, drawn: Tensor, place: Placement, band: Region) -> Tensor:
-    """The photograph's pixels in its own range, under what was drawn in [-1, 1]."""
+    """The photograph's pixels under what was drawn in their range."""
     # A copy under autograd, which may want the pixels after they have been overwritten.
     photograph = target.to(drawn.dtype, copy=torch.is_grad_enabled())
-    colours, share = drawn[:3], drawn[3:]
-    touched = (drawn != 0).any(0)
-    if target.is_floating_point():
-        message = (
-            f"paste_back: 'photographs' must be finite and lie in [-1, 1]; photograph {place.image}, counted from row "
-            f"{band.top} and column {band.left}, around face {place.face}"
-        )
-        check_values(photograph.detach().abs() <= LARGEST, photograph, message, advice=lambda _: ADVICE, at_once=True)
-        pasted = torch.addcmul(colours + photograph, share, photograph, value=-1).clamp(-1.0, 1.0)
-        return torch.where(touched, pasted, photograph)
-    pasted = torch.addcmul((colours + share) * _HALF_RANGE + photograph, share, photograph, value=-1)
-    return torch.where(touched, pasted.round_().clamp_(0.0, 255.0), photograph)
+    pasted = torch.addcmul(drawn[:3] + photograph, drawn[3:], photograph, value=-1)
+    if not target.is_floating_point():  # pixels that nothing was drawn on are whole numbers and stay so
+        return pasted.round_().clamp_(0.0, 255.0)
+    message = (
+        f"paste_back: 'photographs' must be finite and lie in [-1, 1]; photograph {place.image}, counted from row "
+        f"{band.top} and column {band.left}, around face {place.face}"
+    )
+    check_values(photograph.detach().abs() <= LARGEST, photograph, message, advice=lambda _: ADVICE, at_once=True)
+    return torch.where((drawn != 0).any(0), pasted.clamp(-1.0, 1.0), photograph)
 
 
 def _look(photograph: Tensor, to_photograph: Affine, region: Region, crop: Tensor) -> Tensor:
@@ -216,6 +214,14 @@ def _look(photograph: Tensor, to_photograph: Affine, region: Region, crop: Tenso
     samples = min(_MOST_SAMPLES, samples_wanted(to_part, part))
     height, width = crop.shape[-2:]
     return resample(part, to_part, (height, width), samples=samples, padding="border")
+
+
+def _differentiable(photographs: Tensor | Sequence[Tensor], *others: Tensor | None) -> bool:
+    """Whether a gradient is wanted and can be had: whole numbers have none."""
+    floating = all(photograph.is_floating_point() for photograph in photographs)
+    tensors = (*photographs, *others)
+    wanted = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    return floating and wanted
 
 
 def _working_dtype(photograph: Tensor, crops: Tensor) -> torch.dtype:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_floating, check_indices, check_rank, check_values, shape_text
-from facemtl.alignment.resample import Affine
+from facemtl.alignment.paste_sampling import Affine
 
 _WHERE = "paste_back"
 # A matrix that flattens the plane to less than this share of its scale is singular but for rounding.

@@ -9,10 +9,15 @@ import torch
 from skimage.color import rgb2lab
 from torch import Tensor
 
+from facemtl._core.pixels import to_model_input
 from facemtl.alignment.colour import match_colours
 from facemtl.alignment.masks import face_mask
 from facemtl.alignment.paste_back import paste_back
-from facemtl.alignment.resample import Affine, resample
+from facemtl.alignment.paste_sampling import Affine, resample
+from facemtl.alignment.similarity import invert_similarity, transform_points
+from facemtl.alignment.templates import FaceTemplate
+from facemtl.alignment.warp import FaceAligner
+from tests.conftest import SHARED
 from tests.pasting import cut, masked, naive_paste, noise, planted, smooth
 
 
@@ -211,3 +216,48 @@ def test_a_crop_of_noise_comes_back_blurred_but_in_its_place(antialias: bool) ->
         result = paste_back(torch.zeros_like(bump), cut(bump, matrix, (64, 64), antialias=antialias), matrix)[0, 0]
         centre = [(axis * result).sum() / result.sum() for axis in (x, y)]
         assert max(abs(c - 60) for c in centre) < 0.01
+
+
+def shift(result: Tensor, photograph: Tensor) -> list[float]:
+    """By how many pixels, in x and y, ``result`` has moved: least squares on the slopes of the photograph.
+
+    A symmetrical blur changes pixels in proportion to curvature, which does not correlate with slope.
+    """
+    change = (result - photograph)[:, 1:-1, 1:-1]
+    slopes = (
+        (photograph[:, 1:-1, 2:] - photograph[:, 1:-1, :-2]) / 2,
+        (photograph[:, 2:, 1:-1] - photograph[:, :-2, 1:-1]) / 2,
+    )
+    table = torch.stack([slope[change != 0] for slope in slopes], 1)
+    return (-torch.linalg.lstsq(table, change[change != 0][:, None]).solution.flatten()).tolist()
+
+
+def test_the_measure_of_shift_measures_shift() -> None:
+    image = smooth(90, 90, wavelength=30.0)[0]
+    assert shift(0.5 * image + 0.5 * image.roll(1, 2), image)[0] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("scale", [0.3, 0.9])
+def test_real_photographs_do_not_move_and_keep_their_colours(antialias: bool, scale: float) -> None:
+    from PIL import Image
+
+    paths = sorted((SHARED / "faces" / "portraits").glob("*.jpg"))
+    if not paths:
+        pytest.skip("the photographs are not on this machine")
+    template = FaceTemplate.arcface()
+    for path in paths:
+        pixels = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).movedim(2, 0)
+        photograph = to_model_input(pixels, dtype=torch.float64)
+        middle = (photograph.shape[2] / 2, photograph.shape[1] / 2)
+        landmarks = transform_points(
+            invert_similarity(planted(scale, 0.2, middle, (112, 112))), template.tensor()[None]
+        )
+        faces = FaceAligner(template, antialias=antialias)(photograph[None], landmarks)
+        result = paste_back(photograph[None], faces.crops, faces.matrices)[0]
+        assert max(map(abs, shift(result, photograph))) < 0.05
+        inside = masked(photograph[None], faces.matrices, (112, 112))
+        assert (result - photograph)[:, inside].mean(1).abs().max() < 0.5 / 127.5
+        assert torch.equal(result[:, ~inside], photograph[:, ~inside])
+        whole = paste_back(pixels[None], faces.crops, faces.matrices, originals=faces.crops)[0]
+        assert torch.equal(whole, pixels)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from facemtl.alignment.resample import Affine
+from facemtl.alignment.paste_sampling import Affine
 
 # Positions nearer to the photograph's edge than this lie on it, but for rounding.
 _SLACK = 1e-3
