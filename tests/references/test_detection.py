@@ -64,7 +64,7 @@ def test_mtcnn_finds_landmarks_where_a_hand_marks_them(mtcnn: MTCNNDetector, ast
 
 
 def test_mtcnn_sees_a_mirrored_face_where_it_is(mtcnn: MTCNNDetector, astronaut: Tensor) -> None:
-    # OpenCV 5's default engine moves all landmarks to the same side, in the photograph and in its mirror image: by 7 %
+    # OpenCV 5's default engine moves all landmarks to the same side, in the photograph and in its mirror image: by 12 %
     # of the eye distance together. Pixel centres half a pixel off would be another 2 %.
     found = mtcnn.detect(torch.stack((astronaut, astronaut.flip(-1))))
     back = mirrored(found.landmarks[1:], astronaut.shape[-1])
