@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from facemtl._core.pixels import to_model_input
 from facemtl.alignment.colour import match_colours
@@ -112,12 +114,12 @@ def test_positions_hold_in_a_photograph_of_ten_thousand_pixels() -> None:
 
 def test_gradients_are_right() -> None:
     photograph, crops, originals = (
-        double(1, 3, 9, 10) / 2,
-        double(2, 3, 6, 5, seed=1) / 2,
-        double(2, 3, 6, 5, seed=2) / 2,
+        double(1, 3, 6, 7) / 2,
+        double(2, 3, 4, 5, seed=1) / 2,
+        double(2, 3, 4, 5, seed=2) / 2,
     )
-    mask = double(2, 1, 6, 5, seed=3).abs() * 0.8 + 0.1
-    matrices = torch.cat((planted(0.8, 0.3, (4, 4), (6, 5)), planted(2.5, 0.3, (5, 5), (6, 5))))  # overlapping
+    mask = double(2, 1, 4, 5, seed=3).abs() * 0.8 + 0.1
+    matrices = torch.cat((planted(0.8, 0.3, (3, 3), (4, 5)), planted(2.5, 0.3, (3, 4), (4, 5))))  # overlapping
     index = torch.tensor([0, 0])
 
     def paste(photograph: Tensor, crops: Tensor, mask: Tensor) -> Tensor:
@@ -135,8 +137,8 @@ def test_gradients_are_right() -> None:
 
 
 def test_gradients_are_right_where_a_face_sticks_out() -> None:
-    photograph, crops = double(1, 3, 9, 10) / 2, double(1, 3, 12, 12, seed=1) / 2
-    matrix = planted(0.9, 0.3, (1, 2), (12, 12))
+    photograph, crops = double(1, 3, 6, 7) / 2, double(1, 3, 8, 8, seed=1) / 2
+    matrix = planted(0.9, 0.3, (1, 2), (8, 8))
     assert torch.autograd.gradcheck(
         lambda crops: paste_back(photograph, crops, matrix, match_colour="mean"), (crops.requires_grad_(),), atol=1e-4
     )
@@ -261,3 +263,37 @@ def test_real_photographs_do_not_move_and_keep_their_colours(antialias: bool, sc
         assert torch.equal(result[:, ~inside], photograph[:, ~inside])
         whole = paste_back(pixels[None], faces.crops, faces.matrices, originals=faces.crops)[0]
         assert torch.equal(whole, pixels)
+
+
+class LargestFloats(TorchDispatchMode):
+    """Notes how many elements the largest floating-point result of any operation has."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
+        result = function(*arguments, **(options or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("options", [{}, {"match_colour": "mean_std"}, {"originals": torch.zeros(1, 3, 112, 112)}])
+@pytest.mark.parametrize("centre", [(2000, 1500), (0, 1500)])
+def test_a_large_photograph_is_never_copied_into_floats(options: dict[str, Any], centre: tuple[int, int]) -> None:
+    photograph = torch.zeros(1, 3, 3000, 4000, dtype=torch.uint8)
+    matrix = planted(112 / 2000, 0.2, centre, (112, 112))
+    with LargestFloats() as largest:
+        paste_back(photograph, noise(1, 3, 112, 112), matrix, **options)
+    # The face covers 4 million pixels of 3 channels; what is in floats at once is a band of them, or a crop's samples.
+    assert 100_000 < largest.elements < 1_500_000
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_crops_of_half_precision_are_pasted_in_float32(dtype: torch.dtype) -> None:
+    photograph, crop, matrix = (
+        noise(1, 3, 30, 30),
+        noise(1, 3, 16, 16, seed=1).to(dtype),
+        planted(0.8, 0.3, (14, 15), (16, 16)),
+    )
+    assert torch.equal(paste_back(photograph, crop, matrix), paste_back(photograph, crop.float(), matrix))
