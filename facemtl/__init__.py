@@ -17,6 +17,12 @@ from facemtl.alignment.similarity import (
 from facemtl.alignment.templates import FaceTemplate
 from facemtl.alignment.warp import AlignedFaces, FaceAligner
 from facemtl.alignment.yunet import YuNetDetector
+from facemtl.data.align_folder import align_folder
+from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport
+from facemtl.data.align_settings import AlignSettings
+from facemtl.data.contact_sheet import draw_contact_sheets
+from facemtl.data.landmark_lists import ListedFace, read_landmark_list
+from facemtl.data.photographs import PhotographError, read_photograph
 from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
 from facemtl.heads.combined import CombinedMargin
@@ -60,7 +66,10 @@ __all__ = [
     "AgeHead",
     "AgePrediction",
     "AgingGenerator",
+    "AlignSettings",
     "AlignedFaces",
+    "AlignmentInterrupted",
+    "AlignmentReport",
     "ArcFace",
     "AttentionFeatureDecomposition",
     "ChannelAttention",
@@ -91,6 +100,7 @@ __all__ = [
     "LabelDistributionLoss",
     "LandmarkProblem",
     "LeastSquaresAdversarialLoss",
+    "ListedFace",
     "MTCNNDetector",
     "MTLFace",
     "MTLFaceOptions",
@@ -101,6 +111,7 @@ __all__ = [
     "NonSaturatingAdversarialLoss",
     "OneHotCondition",
     "PatchDiscriminator",
+    "PhotographError",
     "ProjectedBackbone",
     "PyramidFeatures",
     "ReleasedWeightsError",
@@ -109,11 +120,13 @@ __all__ = [
     "SpatialAttention",
     "YuNetDetector",
     "__version__",
+    "align_folder",
     "coral_age",
     "corn_age",
     "cosine_cross_entropy",
     "dann_strength",
     "detect_faces",
+    "draw_contact_sheets",
     "estimate_similarity",
     "expected_age",
     "face_mask",
@@ -123,6 +136,8 @@ __all__ = [
     "load_released_weights",
     "paste_back",
     "pyramid_pool",
+    "read_landmark_list",
+    "read_photograph",
     "reverse_gradient",
     "select_faces",
     "to_model_input",
