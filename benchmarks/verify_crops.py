@@ -202,14 +202,22 @@ def to_array(crop: Tensor) -> np.ndarray:
 
 
 def compare_alignments(
-    recogniser: Recogniser, faces: Path, *, pairs: int, template: FaceTemplate | None = None, seed: int = 0
+    recogniser: Recogniser,
+    faces: Path,
+    *,
+    pairs: int,
+    template: FaceTemplate | None = None,
+    calibration_people: int = CALIBRATION_PEOPLE,
+    most_people: int | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Verify the same pairs on the recogniser's own crops and on ours."""
     paths, people = read_people(faces)
     if template is None:
-        calibration = [read_photograph(path) for path in np.array(paths)[people < CALIBRATION_PEOPLE]]
+        calibration = [read_photograph(path) for path in np.array(paths)[people < calibration_people]]
         template = template_of(recogniser, calibration)
-    kept = np.flatnonzero(people >= CALIBRATION_PEOPLE)
+    last = people.max() if most_people is None else calibration_people + most_people - 1
+    kept = np.flatnonzero((people >= calibration_people) & (people <= last))
     couples, same = draw_pairs(people[kept], pairs, seed)
     used, couples = np.unique(couples, return_inverse=True)
     couples = couples.reshape(-1, 2)
