@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from facemtl.alignment.masks import face_mask
 from facemtl.alignment.paste_back import paste_back
@@ -24,6 +25,10 @@ def place(height: int, width: int, share: tuple[float, float]) -> tuple[float, f
     return share[0] * (width - 1), share[1] * (height - 1)
 
 
+def bits(pixels: Tensor) -> Tensor:
+    return pixels.contiguous().view(torch.uint8)
+
+
 @given(size=SIZES, crop=SIZES, scale=SCALES, turn=TURNS, at=st.tuples(PLACES, PLACES), dtype=DTYPES, seed=SEEDS)
 def test_pixels_outside_the_mask_stay_bit_for_bit(
     size: tuple[int, int],
@@ -35,6 +40,8 @@ def test_pixels_outside_the_mask_stay_bit_for_bit(
     seed: int,
 ) -> None:
     photograph = noise(1, 3, *size, seed=seed, dtype=dtype)
+    if dtype.is_floating_point:  # overshoot and a zero with a sign stay as they are too
+        photograph = torch.where(photograph.abs() < 0.2, -0.0, 1.4 * photograph).to(dtype)
     matrix = planted(scale, turn, place(*size, at), crop)
     before = photograph.clone()
     faces = noise(1, 3, *crop, seed=seed + 1)
@@ -45,10 +52,10 @@ def test_pixels_outside_the_mask_stay_bit_for_bit(
         paste_back(photograph, faces, matrix, originals=noise(1, 3, *crop, seed=seed + 2)),
     ):
         assert result.dtype == dtype
-        assert torch.equal(result[0][:, outside], before[0][:, outside])
-        assert torch.equal(photograph, before)
+        assert torch.equal(bits(result[0][:, outside]), bits(before[0][:, outside]))
+        assert torch.equal(bits(photograph), bits(before))
         if dtype.is_floating_point:
-            assert result.abs().max() <= 1.0
+            assert (result[result != before].abs() <= 1.0).all()
 
 
 @given(
@@ -90,8 +97,10 @@ def test_the_change_of_an_unchanged_crop_is_nothing(
 ) -> None:
     photograph = noise(1, 3, *size, seed=seed, dtype=dtype)
     faces = noise(1, 3, *crop, seed=seed + 1)
+    if dtype.is_floating_point:
+        photograph = torch.where(photograph.abs() < 0.2, -0.0, 1.4 * photograph).to(dtype)
     result = paste_back(photograph, faces, planted(scale, turn, place(*size, at), crop), originals=faces)
-    assert torch.equal(result, photograph)
+    assert torch.equal(bits(result), bits(photograph))
 
 
 @given(crop=st.integers(4, 20), turns=st.lists(TURNS, min_size=4, max_size=4), dtype=DTYPES, seed=SEEDS)
