@@ -73,7 +73,7 @@ def align_folder(
         progress: Show a bar on the terminal (needs tqdm).
 
     Returns:
-        :class:`AlignmentReport`.
+        :class:`~facemtl.data.align_report.AlignmentReport`.
 
     Raises:
         ValueError: If there is no photograph, a list is wrong (says the line), the destination is not ours to

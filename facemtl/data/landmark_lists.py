@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from facemtl.alignment.templates import Point
 from facemtl.data.listed_paths import listed_name, read_lines
 
 _WHERE = "read_landmark_list"
@@ -21,7 +20,7 @@ class ListedFace(NamedTuple):
     line: int
     """Line of the list, from 1."""
 
-    landmarks: tuple[Point, ...] | None
+    landmarks: tuple[tuple[float, float], ...] | None
     """Five (x, y) in the order of :data:`~facemtl.alignment.templates.LANDMARKS`; None if the line has none."""
 
     box: tuple[float, float, float, float] | None = None
@@ -168,7 +167,7 @@ def _numbers(fields: Sequence[str], count: int) -> list[float] | None:
         return None
 
 
-def _points(xs: Sequence[float], ys: Sequence[float]) -> tuple[Point, ...]:
+def _points(xs: Sequence[float], ys: Sequence[float]) -> tuple[tuple[float, float], ...]:
     return tuple(zip(xs, ys, strict=True))
 
 

@@ -61,6 +61,9 @@ def list_photographs(
         root: Folder that a manifest's names are relative to; by default the manifest's own.
         leave_out: A folder below ``source`` that is not looked into.
 
+    Returns:
+        :class:`PhotographList`.
+
     Raises:
         ValueError: If there is no such folder or file, no photograph in it, or a line of a manifest is wrong; says
             which line.
