@@ -10,9 +10,6 @@ from torch.nn import functional as F
 
 Padding = Literal["zeros", "border"]
 
-# Faces sampled at once on a CPU: what they need stays in its cache.
-_FACES_AT_ONCE = 4
-
 
 def sample_bilinear(
     images: Tensor,
@@ -45,19 +42,28 @@ def sample_bilinear(
     Returns:
         ``(faces, channels, *size)``: float64 for float64 images, else float32.
     """
-    faces = matrices.shape[0]
     images = at_least_two(images, padding, fill)
-    index = torch.arange(faces, device=images.device) if image_index is None else image_index
-    at_once = (
-        faces if torch.compiler.is_compiling() or images.is_cuda or needs_gradient(images, matrices) else _FACES_AT_ONCE
-    )
-    parts = [
-        _sample(images, matrices[first : first + at_once], index[first : first + at_once], size, padding, fill)
-        for first in range(0, faces, max(at_once, 1))
+    index = torch.arange(len(matrices), device=images.device) if image_index is None else image_index
+    channels, rows, columns = images.shape[1:]
+    flat, (image_step, channel_step, row_step, column_step) = flatten(images)
+    x, y = places(matrices, size, working_dtype(images))
+    left, (x0, x1) = _axis(x, columns, padding, sampled_dtype(images))
+    top, (y0, y1) = _axis(y, rows, padding, sampled_dtype(images))
+    start = top * row_step + left * column_step + (index * image_step)[:, None, None]
+    steps = [
+        down * row_step + right * column_step + channel * channel_step
+        for down in (0, 1)
+        for right in (0, 1)
+        for channel in range(channels)
     ]
-    if not parts:
-        return _sample(images, matrices, index, size, padding, fill)
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    upper_left, upper_right, lower_left, lower_right = _gather(flat, start, steps, sampled_dtype(images)).chunk(4)
+    x0, x1, y0, y1 = x0[None], x1[None], y0[None], y1[None]
+    upper = (upper_left * x0).addcmul(upper_right, x1)
+    lower = (lower_left * x0).addcmul(lower_right, x1)
+    crops = (upper * y0).addcmul(lower, y1).transpose(0, 1)
+    if padding == "zeros" and fill != 0.0:
+        crops = crops + fill * (1 - (x0 + x1) * (y0 + y1)).transpose(0, 1)
+    return crops
 
 
 def working_dtype(tensor: Tensor) -> torch.dtype:
@@ -86,31 +92,6 @@ def at_least_two(images: Tensor, padding: Padding, fill: float) -> Tensor:
     return images.repeat_interleave(1 + right, dim=-1)
 
 
-def _sample(
-    images: Tensor, matrices: Tensor, index: Tensor, size: tuple[int, int], padding: Padding, fill: float
-) -> Tensor:
-    channels, rows, columns = images.shape[1:]
-    flat, (image_step, channel_step, row_step, column_step) = flatten(images)
-    x, y = places(matrices, size, working_dtype(images))
-    left, (x0, x1) = _axis(x, columns, padding, sampled_dtype(images))
-    top, (y0, y1) = _axis(y, rows, padding, sampled_dtype(images))
-    start = top * row_step + left * column_step + (index * image_step)[:, None, None]
-    steps = [
-        down * row_step + right * column_step + channel * channel_step
-        for down in (0, 1)
-        for right in (0, 1)
-        for channel in range(channels)
-    ]
-    upper_left, upper_right, lower_left, lower_right = _gather(flat, start, steps, sampled_dtype(images)).chunk(4)
-    x0, x1, y0, y1 = x0[None], x1[None], y0[None], y1[None]
-    upper = (upper_left * x0).addcmul(upper_right, x1)
-    lower = (lower_left * x0).addcmul(lower_right, x1)
-    crops = (upper * y0).addcmul(lower, y1).transpose(0, 1)
-    if padding == "zeros" and fill != 0.0:
-        crops = crops + fill * (1 - (x0 + x1) * (y0 + y1)).transpose(0, 1)
-    return crops
-
-
 def flatten(images: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
     """All pixels in a row, and the steps to the next image, channel, row and column; a copy only of strided images."""
     channels, rows, columns = images.shape[1:]
@@ -121,7 +102,7 @@ def flatten(images: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
 
 
 def places(matrices: Tensor, size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """x and y in the photograph of each pixel of the crops, each ``(faces, height, width)``."""
+    """Place of each pixel of the crops in the photograph, x and y, ``(faces, height, width)`` each."""
     m = matrices.to(dtype)[:, :, :, None, None]
     row = torch.arange(size[0], device=m.device, dtype=dtype)[:, None]
     column = torch.arange(size[1], device=m.device, dtype=dtype)

@@ -39,6 +39,7 @@ CASES = [
     case("of floats", floats),
     case("of floats, bilinear", floats, antialias=False, padding="border"),
     case("of pixels", pixels),
-    case("of pixels, bilinear", pixels, antialias=False),
+    case("of pixels, bilinear", pixels, antialias=False, backend="torch"),  # OpenCV rounds to 1/255, compiled code not
     case("of pixels, to pixels", pixels, output="uint8"),
+    case("like OpenCV 4", pixels, cv2_compat=True),
 ]
