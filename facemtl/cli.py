@@ -19,6 +19,13 @@ from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport
 from facemtl.data.align_settings import AlignSettings
 from facemtl.data.contact_sheet import draw_contact_sheets
 
+try:
+    import tyro
+except ImportError:  # main says what to install
+    _HAS_TYRO = False
+else:
+    _HAS_TYRO = True
+
 
 @dataclass(kw_only=True)
 class AlignCommand:
@@ -28,10 +35,10 @@ class AlignCommand:
     (source, reason). Interrupt it at any time: the same command continues.
     """
 
-    source: Path
+    source: Annotated[Path, tyro.conf.arg(metavar="SOURCE")]
     """Folder of photographs, or a manifest: CSV with a header, lines `id filename age gender`, or a name a line."""
 
-    destination: Path
+    destination: Annotated[Path, tyro.conf.arg(metavar="DESTINATION")]
     """Folder for the crops: new, or made by the same command."""
 
     size: str = "112"
@@ -158,10 +165,8 @@ class AlignCommand:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 error or nothing aligned, 130 interrupted."""
-    try:
-        import tyro
-    except ImportError as error:
-        print(f'facemtl needs tyro: pip install "facemtl[cli]" ({error})', file=sys.stderr)
+    if not _HAS_TYRO:
+        _say('facemtl needs tyro: pip install "facemtl[cli]"')
         return 1
     commands: dict[str, Any] = {"align": Annotated[AlignCommand, tyro.conf.PositionalRequiredArgs]}
     command: AlignCommand = tyro.extras.subcommand_cli_from_dict(

@@ -29,7 +29,7 @@ def manifest_csv(outcomes: Sequence[Outcome], labels: _Labels, label_columns: Se
     """A row for each crop."""
     listed = any(crop.label is not None for outcome in outcomes for crop in outcome.crops)
     columns = [*label_columns, *(["label"] if listed and "label" not in label_columns else [])]
-    rows = [[*MANIFEST_COLUMNS, *(_renamed(name) for name in columns)]]
+    rows = [[*MANIFEST_COLUMNS, *(_renamed(name, MANIFEST_COLUMNS) for name in columns)]]
     for outcome in outcomes:
         known = labels.get(outcome.source, {})
         for crop in outcome.crops:
@@ -39,7 +39,8 @@ def manifest_csv(outcomes: Sequence[Outcome], labels: _Labels, label_columns: Se
 
 def rejected_csv(outcomes: Sequence[Outcome], labels: _Labels, label_columns: Sequence[str]) -> bytes:
     """A row for each photograph without a crop: which, why, and what was said of it in detail."""
-    rows = [["source", "reason", "detail", *label_columns]]
+    own = ("source", "reason", "detail")
+    rows = [[*own, *(_renamed(name, own) for name in label_columns)]]
     for outcome in outcomes:
         if outcome.refusal is not None:
             known = labels.get(outcome.source, {})
@@ -62,9 +63,9 @@ def _own(crop: Crop, name: str) -> str:
     return crop.label or "" if name == "label" else ""
 
 
-def _renamed(name: str) -> str:
+def _renamed(name: str, own: Sequence[str]) -> str:
     """A label that is called like a column of ours keeps its values under another name."""
-    return f"input_{name}" if name in MANIFEST_COLUMNS else name
+    return f"input_{name}" if name in own else name
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> bytes:

@@ -50,7 +50,7 @@ class WorkerPool(Generic[Task, Result]):
         failed: Callable[[Task, str], Result],
         num_workers: int,
         timeout: float = 300.0,
-        ahead: int = 4,
+        ahead: int = 2,
     ) -> None:
         self._prepare, self._failed, self._timeout = prepare, failed, timeout
         self._num_workers, self._ahead = num_workers, ahead * num_workers

@@ -111,6 +111,23 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     assert "112x96" in shown.stdout
 
 
+def test_yunet_reads_its_weights_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    face_detection = pytest.importorskip("kornia.contrib.face_detection")
+    torch.manual_seed(5)
+    network = getattr(face_detection, "YuNet", None) or face_detection.YuFaceDetectNet
+    torch.save(network("test", pretrained=False).state_dict(), tmp_path / "weights.pth")
+    pictures.photographs(tmp_path / "photos", 3)
+    arguments = ["align", str(tmp_path / "photos"), str(tmp_path / "crops"), "--workers", "1", "--quiet"]
+    weights = ["--detector", "yunet", "--detector-weights", str(tmp_path / "weights.pth")]
+    assert main([*arguments, *weights]) == 1  # random weights see no face
+    with open(tmp_path / "crops" / "rejected.csv") as file:
+        assert [row["reason"] for row in csv.DictReader(file)] == ["no face found"] * 3
+    torch.manual_seed(6)
+    torch.save(network("test", pretrained=False).state_dict(), tmp_path / "weights.pth")
+    assert main([*arguments, *weights]) == 1
+    assert "was made with other settings: detector was" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "detector"), [(500, False), (60, True)])
 def test_harmed_and_hostile_files_are_each_listed(tmp_path: Path, count: int, detector: bool) -> None:
