@@ -69,7 +69,7 @@ class AlignCommand:
     """Pass over faces of which the detector is less sure, 0 to 1."""
 
     format: Literal["png", "jpg"] = "png"
-    """Of the crops: png loses nothing, jpg takes a third of the room."""
+    """Of the crops: png loses nothing, jpg takes half the room."""
 
     quality: int = 95
     """Of jpg crops, 1 to 100."""

@@ -39,7 +39,7 @@ class AlignSettings:
     """Faces whose box has a side shorter than this many pixels are not seen."""
 
     image_format: CropFormat = "png"
-    """``"png"`` loses nothing; ``"jpg"`` takes about a third of the room and compresses a second time."""
+    """``"png"`` loses nothing; ``"jpg"`` takes about half the room and compresses a second time."""
 
     quality: int = 95
     """Of JPEG crops, 1 to 100; colour is stored at full resolution."""
