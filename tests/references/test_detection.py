@@ -1,4 +1,4 @@
-"""Detectors against hand-marked points, mirror images, planted faces and real photographs."""
+"""MTCNN against hand-marked points, mirror images, its own graph in float64 and real photographs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 
 from facemtl import FaceDetector, MTCNNDetector, YuNetDetector, detect_faces, images_without_faces, select_faces
 from facemtl.alignment.detection import Detections, swapped_landmarks
 from facemtl.alignment.detection_input import photograph_sizes
-from facemtl.alignment.templates import LANDMARKS, FaceTemplate
+from facemtl.alignment.templates import LANDMARKS
 from tests.conftest import SHARED
-from tests.planted_yunet import PlantedYuNet, dotted_photograph
 
 SWAP = [1, 0, 2, 4, 3]
 FACES = SHARED / "faces"
@@ -163,128 +161,31 @@ def test_floats_are_seen_as_uint8_is(mtcnn: MTCNNDetector, astronaut: Tensor) ->
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 5), (12, 12), (1, 900), (2000, 3), (40, 30)])
-def test_pictures_too_small_or_empty_have_no_face(mtcnn: MTCNNDetector, size: tuple[int, int], planted: Any) -> None:
+def test_pictures_too_small_or_empty_have_no_face(mtcnn: MTCNNDetector, size: tuple[int, int]) -> None:
     noise = torch.randint(256, (3, *size), dtype=torch.uint8)
     for image in (noise, torch.full((3, *size), 128, dtype=torch.uint8), noise[:1].expand(3, -1, -1)):
         for detector in (mtcnn, MTCNNDetector(min_face_share=0.01, longest_side=None)):
             found = detector.detect(image[None])
             assert found.boxes.shape == (0, 4)
             assert found.landmarks.shape == (0, 5, 2)
-    assert len(planted().detect(torch.zeros(1, 3, *size, dtype=torch.uint8)).scores) == 0
 
 
-def test_no_images_have_no_faces(mtcnn: MTCNNDetector, planted: Any) -> None:
-    for detector in (mtcnn, planted()):
-        for images in ([], torch.zeros(0, 3, 20, 20, dtype=torch.uint8)):
-            found = detector.detect(images)
-            assert [tuple(column.shape) for column in found] == [(0, 4), (0,), (0, 5, 2), (0,)]
-            assert images_without_faces(found, 0) == []
+def test_no_images_have_no_faces(mtcnn: MTCNNDetector) -> None:
+    for images in ([], torch.zeros(0, 3, 20, 20, dtype=torch.uint8)):
+        found = mtcnn.detect(images)
+        assert [tuple(column.shape) for column in found] == [(0, 4), (0,), (0, 5, 2), (0,)]
+        assert images_without_faces(found, 0) == []
 
 
-def test_detectors_travel_to_other_processes(mtcnn: MTCNNDetector, astronaut: Tensor, weights_file: Path) -> None:
+def test_mtcnn_travels_to_other_processes(mtcnn: MTCNNDetector, astronaut: Tensor) -> None:
     before = mtcnn.detect(astronaut[None])
     after = pickle.loads(pickle.dumps(mtcnn)).detect(astronaut[None])
     torch.testing.assert_close(after.landmarks, before.landmarks, rtol=0, atol=0)
-    yunet = YuNetDetector(weights_file, score_threshold=0)
-    image = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(pickle.loads(pickle.dumps(yunet)).detect(image).boxes, yunet.detect(image).boxes)
 
 
-@pytest.fixture(scope="module")
-def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights of kornia's network, saved as its own file is."""
-    from kornia.contrib import face_detection
-
-    torch.manual_seed(5)
-    network = getattr(face_detection, "YuNet", None) or face_detection.YuFaceDetectNet
-    path = tmp_path_factory.mktemp("yunet") / "yunet_final.pth"
-    torch.save(network("test", pretrained=False).state_dict(), path)
-    return path
-
-
-@pytest.fixture
-def planted(weights_file: Path) -> Any:
-    """Make a YuNetDetector whose network sees coloured dots."""
-
-    def make(**options: Any) -> YuNetDetector:
-        detector = YuNetDetector(weights_file, **options)
-        detector._kornia.model = PlantedYuNet()
-        return detector
-
-    return make
-
-
-def face_at(x: float, y: float, scale: float) -> Tensor:
-    return (FaceTemplate.arcface().tensor() - 56) * scale + torch.tensor((x, y), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("size", [(200, 200), (128, 192), (161, 259), (300, 130)])
-def test_yunet_gives_planted_landmarks_in_the_photographs_pixels(size: tuple[int, int], planted: Any) -> None:
-    landmarks = face_at(size[1] * 0.45, size[0] * 0.55, 1.0)
-    detector = planted()
-    found = detector.detect(dotted_photograph(*size, landmarks)[None])
-    torch.testing.assert_close(found.landmarks[0].double(), landmarks, atol=0.15, rtol=0)
-    assert found.scores.tolist() == pytest.approx([0.9], abs=1e-4)
-    centre = (found.boxes[0, :2] + found.boxes[0, 2:]) / 2
-    torch.testing.assert_close(centre.double(), landmarks.mean(0), atol=0.15, rtol=0)
-    assert all(side % 64 == 0 for side in detector._kornia.model.shapes[0][-2:])
-
-
-def test_yunet_carries_landmarks_back_from_a_reduced_copy(planted: Any) -> None:
-    landmarks = face_at(500, 420, 6.0)
-    found = planted(longest_side=320).detect(dotted_photograph(900, 1100, landmarks, radius=18)[None])
-    torch.testing.assert_close(found.landmarks[0].double(), landmarks, atol=0.6, rtol=0)
-
-
-def test_yunet_batches_photographs_of_the_same_padded_size(planted: Any) -> None:
-    faces = [face_at(70 + 5 * i, 80, 0.9) for i in range(5)]
-    sizes = [(150, 180), (300, 200), (160, 190), (150, 180), (170, 150)]
-    images: list[Tensor] = [dotted_photograph(*size, face) for size, face in zip(sizes, faces, strict=True)]
-    images[1] = torch.zeros_like(images[1])
-    detector = planted(batch_size=3)
-    found = detector.detect(images)
-    assert found.image_index.tolist() == [0, 2, 3, 4]
-    expected = torch.stack([faces[i] for i in (0, 2, 3, 4)])
-    torch.testing.assert_close(found.landmarks.double(), expected, atol=0.15, rtol=0)
-    assert sorted(shape[0] for shape in detector._kornia.model.shapes) == [1, 1, 3]
-
-
-def test_yunet_sees_floats_as_uint8(planted: Any) -> None:
-    image = dotted_photograph(160, 160, face_at(80, 80, 1.0))
-    floats = image.float() / 127.5 - 1
-    one, other = planted().detect(image[None]), planted().detect(floats[None])
-    torch.testing.assert_close(one.landmarks, other.landmarks, rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_yunet_runs_kornias_network_with_the_weights_of_the_file(
-    suffix: str, weights_file: Path, tmp_path: Path
-) -> None:
-    from kornia.contrib import face_detection
-
-    state = torch.load(weights_file, weights_only=True)
-    path = weights_file
-    if suffix == ".safetensors":
-        path = tmp_path / "yunet.safetensors"
-        save_file(state, path)
-    network = (getattr(face_detection, "YuNet", None) or face_detection.YuFaceDetectNet)("test", pretrained=False)
-    network.load_state_dict(state)
-    image = torch.randint(256, (1, 3, 64, 128), dtype=torch.uint8)
-    detector = YuNetDetector(path, score_threshold=0, nms_threshold=1.0, top_k=10_000)
-    found = detector.detect(image)
-    with torch.no_grad():
-        expected = network.eval()(image.flip(1).float())
-    scores = (expected["conf"][0, :, 1] * expected["iou"][0, :, 0].clamp(0, 1)).sqrt()
-    wanted = scores[scores > 0].sort(descending=True).values[:750]
-    torch.testing.assert_close(found.scores, wanted)
-
-
-def test_adapters_meet_the_protocol_and_state_the_house_order(mtcnn: MTCNNDetector, planted: Any) -> None:
-    for detector in (mtcnn, planted()):
-        assert isinstance(detector, FaceDetector)
-        assert detector.landmark_order == LANDMARKS
-    image = dotted_photograph(160, 160, face_at(80, 80, 1.0))
-    assert not swapped_landmarks(detect_faces(planted(), image[None]).landmarks).any()
+def test_mtcnn_meets_the_protocol_and_states_the_house_order(mtcnn: MTCNNDetector) -> None:
+    assert isinstance(mtcnn, FaceDetector)
+    assert mtcnn.landmark_order == LANDMARKS
 
 
 def test_mtcnn_is_imported_without_warnings(tmp_path: Path) -> None:
