@@ -24,15 +24,20 @@ def check_aligner_input(
     _check_landmarks(landmarks, points)
     faces = landmarks.shape[0]
     if image_index is not None:
-        check_indices(_WHERE, "image_index", image_index, batch=faces, limit=len(images), limit_name="images")
+        check_indices(_WHERE, "image_index", image_index, batch=faces, limit=image_count(images), limit_name="images")
         _check_device("image_index", image_index, landmarks)
-    elif len(images) != faces:
+    elif image_count(images) != faces:
         raise ShapeError(
-            f"{_WHERE}: 'landmarks' must have one face for each of the {len(images)} images, got shape "
+            f"{_WHERE}: 'landmarks' must have one face for each of the {image_count(images)} images, got shape "
             f"{shape_text(landmarks)}. Say with image_index which image each face is in."
         )
-    if len(images):
+    if image_count(images):
         _check_device("landmarks", landmarks, images[0])
+
+
+def image_count(images: Tensor | Sequence[Tensor]) -> int:
+    """How many images there are; ``len`` of a tensor would fix the number in what is exported."""
+    return images.shape[0] if isinstance(images, Tensor) else len(images)
 
 
 def _check_batch(images: Tensor) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from facemtl._core.pixels import to_uint8
+from facemtl.alignment.aligner_input import image_count
 from facemtl.alignment.antialias import sample_areas
 from facemtl.alignment.face_regions import RegionPlan, plan_regions
 from facemtl.alignment.opencv4_warp import warp_like_opencv4
@@ -41,7 +42,7 @@ def sample_crops(images: Images, matrices: Tensor, image_index: Tensor | None, h
         image_index: Which image each face is in; None if there is one face in each.
         how: The aligner's options.
     """
-    if len(images) == 0:
+    if image_count(images) == 0:
         dtype = torch.uint8 if how.output == "uint8" else torch.float32
         return torch.zeros(0, 3, *how.size, dtype=dtype, device=matrices.device)
     whole = images[0].dtype == torch.uint8
@@ -51,11 +52,11 @@ def sample_crops(images: Images, matrices: Tensor, image_index: Tensor | None, h
             "Call facemtl.to_uint8(images), or leave cv2_compat off."
         )
     inverse = invert_similarity(matrices.to(working_dtype(matrices)))
-    eager = matrices.device.type == "cpu" and not torch.compiler.is_compiling() and len(matrices) > 0
+    eager = matrices.device.type == "cpu" and not torch.compiler.is_compiling() and matrices.shape[0] > 0
     if _by_opencv(images, matrices, how, eager):
         parts, plan = _plan(images, inverse, image_index, how)
-        crops = warp_regions(parts, plan, how.size, padding=how.padding, antialias=how.antialias)
-    elif how.cv2_compat:
+        return warp_regions(parts, plan, how.size, padding=how.padding, antialias=how.antialias, output=how.output)
+    if how.cv2_compat:
         crops = _image_by_image(images, matrices, image_index, how, _like_opencv4)
     elif eager:
         parts, plan = _plan(images, inverse, image_index, how)
@@ -71,7 +72,7 @@ def _by_opencv(images: Images, matrices: Tensor, how: Sampling, eager: bool) -> 
         return False
     fits = eager and images[0].dtype == torch.uint8 and not needs_gradient(matrices)
     right = opencv_major() == 4 if how.cv2_compat else opencv_major() >= 5
-    if how.backend == "opencv" and not fits and len(matrices):
+    if how.backend == "opencv" and not fits and matrices.shape[0]:
         raise ValueError(
             "FaceAligner.forward: backend 'opencv' needs uint8 images on a CPU, landmarks without gradient and eager "
             f"mode, got {images[0].dtype} on {matrices.device}. Pass backend='auto'."

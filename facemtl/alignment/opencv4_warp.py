@@ -34,7 +34,7 @@ def warp_like_opencv4(
     images = at_least_two(images, "border", 0.0) if padding == "border" else images
     channels, rows, columns = images.shape[1:]
     flat, (whole, plane, down, right) = flatten(images)
-    index = torch.arange(len(matrices), device=images.device) if image_index is None else image_index
+    index = torch.arange(matrices.shape[0], device=images.device) if image_index is None else image_index
     start = (index * whole)[:, None, None]
     x, y = _places(matrices.to(working_dtype(images)), size)
     column, row = x >> 5, y >> 5

@@ -43,7 +43,7 @@ def sample_bilinear(
         ``(faces, channels, *size)``: float64 for float64 images, else float32.
     """
     images = at_least_two(images, padding, fill)
-    index = torch.arange(len(matrices), device=images.device) if image_index is None else image_index
+    index = torch.arange(matrices.shape[0], device=images.device) if image_index is None else image_index
     channels, rows, columns = images.shape[1:]
     flat, (image_step, channel_step, row_step, column_step) = flatten(images)
     x, y = places(matrices, size, working_dtype(images))
