@@ -104,7 +104,7 @@ def speed(batch: int, side: int, scale: float, rounds: int, compiled: bool) -> N
 
 def antialiasing(scale: float, rounds: int) -> None:
     """Print anti-aliased faces against OpenCV's bare warp of the same faces, the matrices given to the latter."""
-    batch = 8
+    batch = 32
     images, landmarks = make_faces(batch, math.ceil(150 * scale), scale)
     arrays = list(pixel_layout(images).permute(0, 2, 3, 1).numpy())
     matrices = FaceAligner(backend="torch")(images, landmarks).matrices.numpy()

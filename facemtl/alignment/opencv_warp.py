@@ -11,15 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facemtl.alignment.face_regions import FaceRegion, RegionPlan
+from facemtl.alignment.face_regions import RegionPlan
 from facemtl.alignment.prefilter import REACH
 from facemtl.alignment.sampling import Padding
 
 Pixels = NDArray[Any]
+Sides = tuple[int, int, int, int]
 
 # Three planes are treated one by one where packing them takes longer: in regions of more pixels to one of the crop.
 _PACKED_AREA = 40
-_BOXED_AREA = 12
+_BOXED_AREA = 7
 
 
 @cache
@@ -68,7 +69,8 @@ def warp_regions(
     area = max((region.bottom - region.top) * (region.right - region.left) for region in plan.regions)
     packed = _scratch(7 * min(area, 2 * _PACKED_AREA * size[0] * size[1]))
     for target, region, matrix, box in zip(crops.numpy(), plan.regions, matrices, weights, strict=True):
-        parts = [_halve(view, region, edge) for view in views[region.image]]
+        cut = region.inside(*views[region.image][0].shape[:2])
+        parts = [_halve(view, region.level, cut, edge) for view in views[region.image]]
         rows, columns = region.size()
         if rows * columns <= (_BOXED_AREA if region.reach else _PACKED_AREA) * size[0] * size[1]:
             parts = [_pack(parts, packed)]
@@ -118,16 +120,18 @@ def _pack(parts: list[Pixels], room: Pixels) -> Pixels:
     """Pixels of four channels, the last of no meaning, in ``room`` if they are uint8."""
     import cv2
 
-    if len(parts) == 1:
-        return cv2.cvtColor(parts[0], cv2.COLOR_RGB2RGBA)
-    rows, columns = parts[0].shape
+    rows, columns = parts[0].shape[:2]
     length = rows * columns
-    if parts[0].dtype != np.uint8 or 7 * length > room.size:
+    fits = parts[0].dtype == np.uint8 and 7 * length <= room.size
+    target = room[: 4 * length].reshape(rows, columns, 4) if fits else None
+    if len(parts) == 1:
+        return cv2.cvtColor(parts[0], cv2.COLOR_RGB2RGBA, target)
+    if not fits:
         return cv2.merge([*parts, parts[0]])
     whole = [plane.reshape(rows, columns) for plane in room[4 * length : 7 * length].reshape(3, length)]
     for plane, part in zip(whole, parts, strict=True):
         np.copyto(plane, part)  # merging parts of larger planes takes eight times as long
-    return cv2.merge([*whole, whole[0]], room[: 4 * length].reshape(rows, columns, 4))
+    return cv2.merge([*whole, whole[0]], target)
 
 
 def _scratch(length: int) -> Pixels:
@@ -145,15 +149,15 @@ def _planes(number: int, size: tuple[int, int], dtype: Any) -> list[Pixels]:
     return [plane[1 : length + 1].reshape(size) for plane in np.empty((number, length + 3), dtype)]
 
 
-def _halve(pixels: Pixels, region: FaceRegion, edge: int) -> Pixels:
+def _halve(pixels: Pixels, levels: int, cut: tuple[Sides, Sides], edge: int) -> Pixels:
     """Cut, halve and pad, as :mod:`~facemtl.alignment.region_sampling` does, in uint8."""
     import cv2
 
-    (top, bottom, left, right), sides = region.inside(*pixels.shape[:2])
+    (top, bottom, left, right), sides = cut
     part = pixels[top:bottom, left:right]
     if part.strides[-1] != 1:
         part = np.ascontiguousarray(part)
-    for level in range(region.level):
+    for level in range(levels):
         if level == 2:  # a third rounding could add up to more than one grey level
             part = part.astype(np.float32)
         down, across = part.shape[0] % 2, part.shape[1] % 2

@@ -12,8 +12,8 @@ from facemtl.alignment.face_regions import FaceRegion, RegionPlan
 from facemtl.alignment.prefilter import REACH, halve, pad
 from facemtl.alignment.sampling import Padding, sampled_dtype
 
-# Up to this side float32 shares of a side, as grid_sample wants coordinates, are good to 3e-5 pixels.
-_SINGLE_SIDE = 400
+# Up to this side float32 shares of a side, as grid_sample wants coordinates, are good to 6e-5 pixels.
+_SINGLE_SIDE = 800
 # Faces whose coordinates are made at once: they stay in the cache until they are used.
 _FACES_AT_ONCE = 8
 
@@ -24,7 +24,7 @@ def sample_regions(
     """Sample a crop for each face; differentiable in images and matrices.
 
     Coordinates of float images, and of uint8 in large regions, are float64. The small ones of uint8 images are float32
-    and up to 3e-5 pixels off, which is a hundredth of a grey level between black and white.
+    and up to 6e-5 pixels off, which is a sixtieth of a grey level between black and white.
 
     Args:
         images: ``(channels, height, width)`` each, uint8 or floating point.

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float
 from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_floating, check_rank, check_values, shape_text
@@ -47,17 +47,17 @@ _DESCRIPTIONS = {
 class Similarity(NamedTuple):
     """A similarity for each face, and whether to trust it."""
 
-    matrices: Float[Tensor, "faces 2 3"]
-    """Source to target, as (x, y, 1) columns want it; the identity where ``valid`` is false."""
+    matrices: Tensor
+    """``(faces, 2, 3)``, source to target, as (x, y, 1) columns want it; the identity where ``valid`` is false."""
 
-    valid: Bool[Tensor, " faces"]
-    """Whether the points determine a similarity."""
+    valid: Tensor
+    """``(faces,)`` Bool, whether the points determine a similarity."""
 
-    problems: Integer[Tensor, " faces"]
-    """A :class:`LandmarkProblem` for each face, int64."""
+    problems: Tensor
+    """``(faces,)`` int64, a :class:`LandmarkProblem` for each face."""
 
-    residuals: Float[Tensor, " faces"]
-    """Root mean square distance of the carried points from the target, in the target's pixels; 0 if not valid."""
+    residuals: Tensor
+    """``(faces,)``, root mean square distance of the carried points from the target in its pixels; 0 if not valid."""
 
 
 def estimate_similarity(

@@ -133,8 +133,7 @@ class FaceTemplate:
             width: Columns; by default the proportion is kept (and must come out whole).
 
         Raises:
-            ValueError: If the proportion of ``height`` to ``width`` differs from this template's: a similarity cannot
-                squeeze a face.
+            ValueError: If ``height`` and ``width`` have another proportion, as a similarity cannot squeeze a face.
 
         Example:
             >>> FaceTemplate.arcface((112, 96)).resized(224).width

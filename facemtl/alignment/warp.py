@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor, nn
 
 from facemtl._core.precision import without_autocast
@@ -20,20 +20,20 @@ from facemtl.alignment.templates import FaceTemplate
 class AlignedFaces(NamedTuple):
     """Crops, and how each came out of its photograph."""
 
-    crops: Float[Tensor, "faces 3 height width"] | UInt8[Tensor, "faces 3 height width"]
-    """In [-1, 1], or uint8; mid grey where ``valid`` is false."""
+    crops: Tensor
+    """``(faces, 3, height, width)`` in [-1, 1], or uint8; mid grey where ``valid`` is false."""
 
-    matrices: Float[Tensor, "faces 2 3"]
-    """Photograph to crop; :func:`~facemtl.alignment.similarity.invert_similarity` gives the way back."""
+    matrices: Tensor
+    """``(faces, 2, 3)``, photograph to crop; :func:`~facemtl.alignment.similarity.invert_similarity` turns them back."""
 
-    valid: Bool[Tensor, " faces"]
-    """Whether the landmarks determine a crop."""
+    valid: Tensor
+    """``(faces,)`` Bool, whether the landmarks determine a crop."""
 
-    problems: Integer[Tensor, " faces"]
-    """A :class:`~facemtl.alignment.similarity.LandmarkProblem` for each face, int64."""
+    problems: Tensor
+    """``(faces,)`` int64, a :class:`~facemtl.alignment.similarity.LandmarkProblem` for each face."""
 
-    residuals: Float[Tensor, " faces"]
-    """Root mean square distance of the carried landmarks from the template, in pixels of the crop."""
+    residuals: Tensor
+    """``(faces,)``, root mean square distance of the carried landmarks from the template in pixels of the crop."""
 
 
 class FaceAligner(nn.Module):
