@@ -66,6 +66,8 @@ nitpick_ignore_regex = [
     for name, (_, names) in FOREIGN.items()
     if name not in intersphinx_mapping
 ]
+# jaxtyping has no inventory to link to; fields of NamedTuples name its types.
+nitpick_ignore_regex.append((r"py:class", r"(jaxtyping\.)?(Bool|Float|Integer|Shaped|UInt8)"))
 
 
 def typehints_formatter(annotation, config=None):
