@@ -24,7 +24,7 @@ class AlignedFaces(NamedTuple):
     """``(faces, 3, height, width)`` in [-1, 1], or uint8; mid grey where ``valid`` is false."""
 
     matrices: Tensor
-    """``(faces, 2, 3)``, photograph to crop; :func:`~facemtl.alignment.similarity.invert_similarity` turns them back."""
+    """``(faces, 2, 3)``, photograph to crop (:func:`~facemtl.alignment.similarity.invert_similarity` turns it)."""
 
     valid: Tensor
     """``(faces,)`` Bool, whether the landmarks determine a crop."""
