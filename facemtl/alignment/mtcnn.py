@@ -187,7 +187,9 @@ def _build_cascade(thresholds: tuple[float, ...], num_threads: int) -> Any:
             """``(faces, 5)`` boxes with their score, and ``(faces, 10)`` landmarks as x, y pairs."""
             self.min_face_size = smallest
             self.unrounded = None
-            self.detect_faces(pixels)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # numpy.fix, which NumPy 2.5 deprecates
+                self.detect_faces(pixels)
             boxes, points = self.unrounded
             if not len(boxes):
                 return np.empty((0, 5)), np.empty((0, 10))
