@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
 from facemtl.data.whole_files import UNFINISHED, stage
@@ -215,12 +215,14 @@ def _line(record: dict[str, Any]) -> bytes:
 
 
 def _outcome(line: bytes) -> Outcome | None:
-    """None for a damaged line: its photograph is done again."""
+    """None for a damaged line: its photograph is done again. So is a forged one, whose crops must not be removed."""
     try:
         record = json.loads(line)
-        return Outcome(**{**record, "crops": [Crop(*crop) for crop in record["crops"]]})
+        outcome = Outcome(**{**record, "crops": [Crop(*crop) for crop in record["crops"]]})
+        paths = [PurePath(crop.name) for crop in outcome.crops]
     except (ValueError, KeyError, TypeError):
         return None
+    return None if any(path.is_absolute() or ".." in path.parts for path in paths) else outcome
 
 
 def _shown(value: Any) -> str:

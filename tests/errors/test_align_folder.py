@@ -171,3 +171,19 @@ def test_sources_are_folders_or_files(tmp_path: Path) -> None:
         list_photographs(tmp_path, root=tmp_path)
     with pytest.raises(ValueError, match="'root' must be a folder, got '.*none'"):
         list_photographs(tmp_path / "notes.txt", root=tmp_path / "none")
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_forged_journal_removes_nothing_outside(tmp_path: Path, source: Path, absolute: bool) -> None:
+    crops, precious = tmp_path / "crops", tmp_path / "precious.png"
+    align(source, crops)
+    precious.write_text("mine")
+    journal = crops / ".facemtl-align" / "journal.jsonl"
+    name = next(crops.rglob("*.png")).relative_to(crops).as_posix()
+    forged = precious.as_posix() if absolute else "../precious.png"
+    text = journal.read_text()
+    assert f'"{name}"' in text
+    journal.write_text(text.replace(f'"{name}"', f'"{forged}"'))
+    align(source, crops, restart=True)
+    assert precious.read_text() == "mine"
+    assert (crops / name).is_file()
