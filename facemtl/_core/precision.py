@@ -22,3 +22,8 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """``tensor`` in float32 if it is of half precision, else unchanged: softmaxes and losses want no less."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def widest_dtype(tensor: Tensor) -> torch.dtype:
+    """The widest floating-point dtype that the device of ``tensor`` has: float64, or float32 on MPS."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facemtl._core.precision import widest_dtype
 from facemtl.alignment.prefilter import REACH, choose_prefilter, halve
-from facemtl.alignment.sampling import Padding, flatten, places, sampled_dtype, working_dtype
+from facemtl.alignment.sampling import Padding, flatten, places, sampled_dtype
 
 
 def sample_areas(
@@ -32,7 +33,7 @@ def sample_areas(
     faces, channels = matrices.shape[0], images.shape[1]
     index = torch.arange(faces, device=images.device) if image_index is None else image_index
     levels = [images, *_reduce(images, padding, fill)]
-    matrices = matrices.to(working_dtype(images))
+    matrices = matrices.to(widest_dtype(images))
     prefilter = choose_prefilter(matrices, len(levels) - 1)
     sides = torch.tensor([level.shape[2:] for level in levels], device=index.device)[prefilter.level]
     shrunk = torch.exp2(prefilter.level.to(matrices))[:, None, None]

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from facemtl._core.pixels import to_uint8
+from facemtl._core.precision import widest_dtype
 from facemtl.alignment.aligner_input import image_count
 from facemtl.alignment.antialias import sample_areas
 from facemtl.alignment.face_regions import RegionPlan, plan_regions
 from facemtl.alignment.opencv4_warp import warp_like_opencv4
 from facemtl.alignment.opencv_warp import opencv_major, warp_regions
 from facemtl.alignment.region_sampling import sample_regions
-from facemtl.alignment.sampling import Padding, needs_gradient, sample_bilinear, working_dtype
+from facemtl.alignment.sampling import Padding, needs_gradient, sample_bilinear
 from facemtl.alignment.similarity import invert_similarity
 
 Backend = Literal["auto", "torch", "opencv"]
@@ -51,7 +52,7 @@ def sample_crops(images: Images, matrices: Tensor, image_index: Tensor | None, h
             f"FaceAligner.forward: 'images' must be uint8 with cv2_compat=True, got {images[0].dtype}. "
             "Call facemtl.to_uint8(images), or leave cv2_compat off."
         )
-    inverse = invert_similarity(matrices.to(working_dtype(matrices)))
+    inverse = invert_similarity(matrices.to(widest_dtype(matrices)))
     eager = matrices.device.type == "cpu" and not torch.compiler.is_compiling() and matrices.shape[0] > 0
     if _by_opencv(images, matrices, how, eager):
         parts, plan = _plan(images, inverse, image_index, how)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_rank, check_values, shape_text
+from facemtl._core.precision import widest_dtype
 from facemtl.alignment.detection_input import photograph_sizes
 from facemtl.alignment.similarity import LandmarkProblem, find_problems
 from facemtl.alignment.templates import LANDMARKS, FaceTemplate
@@ -215,7 +216,7 @@ def swapped_landmarks(landmarks: Float[Tensor, "faces 5 2"]) -> Bool[Tensor, " f
         >>> swapped_landmarks(torch.cat((face, face[:, [1, 0, 2, 4, 3]], face[:, [1, 0, 2, 3, 4]])))
         tensor([False,  True,  True])
     """
-    points = landmarks.detach().double() if landmarks.device.type != "mps" else landmarks.detach().float()
+    points = landmarks.detach().to(widest_dtype(landmarks))
     template = FaceTemplate.arcface().tensor().to(points).expand_as(points)
     problems = find_problems(points, template, torch.full_like(points[..., 0], 0.2))
     eyes, mouth = points[:, 1] - points[:, 0], points[:, 4] - points[:, 3]

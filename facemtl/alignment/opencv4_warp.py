@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facemtl.alignment.sampling import Padding, at_least_two, flatten, working_dtype
+from facemtl._core.precision import widest_dtype
+from facemtl.alignment.sampling import Padding, at_least_two, flatten
 
 _PLACE = 1024  # parts of a pixel in which OpenCV 4 adds up coordinates
 _STEP = 32  # parts of a pixel between which it does not tell
@@ -36,7 +37,7 @@ def warp_like_opencv4(
     flat, (whole, plane, down, right) = flatten(images)
     index = torch.arange(matrices.shape[0], device=images.device) if image_index is None else image_index
     start = (index * whole)[:, None, None]
-    x, y = _places(matrices.to(working_dtype(images)), size)
+    x, y = _places(matrices.to(widest_dtype(images)), size)
     column, row = x >> 5, y >> 5
     x, y = x & (_STEP - 1), y & (_STEP - 1)
     total: list[Tensor | int] = [0] * channels

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facemtl._core.precision import widest_dtype
+
 Padding = Literal["zeros", "border"]
 
 
@@ -46,7 +48,7 @@ def sample_bilinear(
     index = torch.arange(matrices.shape[0], device=images.device) if image_index is None else image_index
     channels, rows, columns = images.shape[1:]
     flat, (image_step, channel_step, row_step, column_step) = flatten(images)
-    x, y = places(matrices, size, working_dtype(images))
+    x, y = places(matrices, size, widest_dtype(images))
     left, (x0, x1) = _axis(x, columns, padding, sampled_dtype(images))
     top, (y0, y1) = _axis(y, rows, padding, sampled_dtype(images))
     start = top * row_step + left * column_step + (index * image_step)[:, None, None]
@@ -64,11 +66,6 @@ def sample_bilinear(
     if padding == "zeros" and fill != 0.0:
         crops = crops + fill * (1 - (x0 + x1) * (y0 + y1)).transpose(0, 1)
     return crops
-
-
-def working_dtype(tensor: Tensor) -> torch.dtype:
-    """The widest dtype that the device of ``tensor`` has: coordinates are computed in it."""
-    return torch.float32 if tensor.device.type == "mps" else torch.float64
 
 
 def sampled_dtype(images: Tensor) -> torch.dtype:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_floating, check_rank, check_values, shape_text
-from facemtl._core.precision import at_least_float32
+from facemtl._core.precision import at_least_float32, widest_dtype
 
 # Points whose spread is this small a share of their largest coordinate differ by rounding only.
 _COINCIDENT = 1e-5
@@ -112,7 +112,7 @@ def estimate_similarity(
     if invalid not in ("mask", "error"):
         raise ValueError(f"estimate_similarity: 'invalid' must be 'mask' or 'error', got {invalid!r}.")
     _check_points(source, target, weights)
-    working = torch.float32 if source.device.type == "mps" else torch.float64
+    working = widest_dtype(source)
     z = source.to(working)
     w = target.to(z).expand_as(z)
     p = torch.ones_like(z[..., 0]) if weights is None else weights.to(z).expand_as(z[..., 0])

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor, nn
 
-from facemtl._core.precision import without_autocast
+from facemtl._core.precision import widest_dtype, without_autocast
 from facemtl.alignment.aligner_input import check_aligner_input
 from facemtl.alignment.crop_sampling import Backend, Sampling, sample_crops
-from facemtl.alignment.sampling import Padding, working_dtype
+from facemtl.alignment.sampling import Padding
 from facemtl.alignment.similarity import estimate_similarity
 from facemtl.alignment.templates import FaceTemplate
 
@@ -137,7 +137,7 @@ class FaceAligner(nn.Module):
         """
         check_aligner_input(images, landmarks, image_index, points=len(self.template.points))
         with without_autocast(landmarks):
-            target = self.template.tensor(dtype=working_dtype(landmarks), device=landmarks.device)
+            target = self.template.tensor(dtype=widest_dtype(landmarks), device=landmarks.device)
             fit = estimate_similarity(landmarks, target, invalid=self.invalid)
             crops = sample_crops(images, fit.matrices, image_index, self.sampling)
             if torch.compiler.is_compiling() or fit.valid.device.type != "cpu" or not bool(fit.valid.all()):
