@@ -7,6 +7,9 @@ from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_floating, check_images, check_values, shape_text
 
+OVERSHOOT = 1.5
+"""Largest magnitude of floats that pass for [-1, 1]: synthesized faces overshoot a little, [0, 255] does not pass."""
+
 _LARGEST = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 
@@ -89,10 +92,12 @@ def to_uint8(images: Tensor) -> Tensor:
 def check_model_input(where: str, images: Tensor) -> None:
     """Check images at the door of a user's verb: shape, dtype, and pixels that are finite and can be in [-1, 1].
 
-    Synthesized faces may overshoot a little, so up to 1.5 passes; [0, 255] does not.
+    Up to :data:`OVERSHOOT` passes.
     """
     check_images(where, "images", images, multiple_of=16)
-    check_values(images.abs() <= 1.5, images, f"{where}: 'images' must be finite and lie in [-1, 1]", at_once=True)
+    check_values(
+        images.abs() <= OVERSHOOT, images, f"{where}: 'images' must be finite and lie in [-1, 1]", at_once=True
+    )
 
 
 def _check_rgb(where: str, images: Tensor) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from facemtl._core.checks import ShapeError, check_floating, check_indices, check_rank, check_values, shape_text
-from facemtl.alignment.detection_input import check_photographs
+from facemtl._core.checks import ShapeError, check_floating, check_indices, check_rank, shape_text
+from facemtl.alignment.detection_input import check_photographs, check_range
 
 _WHERE = "FaceAligner.forward"
 
@@ -57,12 +57,7 @@ def _check_batch(images: Tensor) -> None:
     if images.dtype == torch.uint8:
         return
     check_floating(_WHERE, "images", images, advice="Pass uint8, or scale pixels with facemtl.to_model_input(images).")
-    check_values(
-        images.abs() <= 1.5,
-        images,
-        f"{_WHERE}: 'images' must be finite and lie in [-1, 1]",
-        advice=lambda value: "Scale pixels with facemtl.to_model_input(images)." if abs(value) > 1.5 else "",
-    )
+    check_range(_WHERE, "images", images, at_once=False)
 
 
 def _check_list(images: Sequence[Tensor]) -> None:

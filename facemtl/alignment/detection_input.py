@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_rank, check_values, shape_text
+from facemtl._core.pixels import OVERSHOOT
 
 
 def check_photographs(where: str, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
@@ -26,6 +27,17 @@ def check_photographs(where: str, images: Tensor | Sequence[Tensor]) -> list[Ten
             )
         _check_photograph(where, name, image)
     return photographs
+
+
+def check_range(where: str, name: str, images: Tensor, *, at_once: bool) -> None:
+    """Check that floats are finite and lie in [-1, 1]; ``at_once`` waits for a GPU, as ``check_values`` says."""
+    check_values(
+        images.abs() <= OVERSHOOT,
+        images,
+        f"{where}: '{name}' must be finite and lie in [-1, 1]",
+        advice=lambda value: "Scale pixels with facemtl.to_model_input(images)." if abs(value) > OVERSHOOT else "",
+        at_once=at_once,
+    )
 
 
 def photograph_sizes(where: str, images: Tensor | Sequence[Tensor]) -> list[tuple[int, int]]:
@@ -69,10 +81,4 @@ def _check_photograph(where: str, name: str, image: Tensor) -> None:
             f"{where}: '{name}' must be uint8 or floating point, got {image.dtype}. "
             "Scale pixels with facemtl.to_model_input(images)."
         )
-    check_values(
-        image.abs() <= 1.5,
-        image,
-        f"{where}: '{name}' must be finite and lie in [-1, 1]",
-        advice=lambda value: "Scale pixels with facemtl.to_model_input(images)." if abs(value) > 1.5 else "",
-        at_once=True,
-    )
+    check_range(where, name, image, at_once=True)

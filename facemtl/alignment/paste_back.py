@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
 from facemtl._core.checks import check_values
-from facemtl._core.pixels import to_model_input
+from facemtl._core.pixels import OVERSHOOT, to_model_input
 from facemtl._core.precision import without_autocast
 from facemtl.alignment.colour import match_colours
 from facemtl.alignment.masks import face_mask
 from facemtl.alignment.paste_edge import extend, ramp
-from facemtl.alignment.paste_inputs import ADVICE, LARGEST, Placement, check_faces, check_photographs, placements
+from facemtl.alignment.paste_inputs import ADVICE, Placement, check_faces, check_photographs, placements
 from facemtl.alignment.paste_region import Region, find_covered, find_region
 from facemtl.alignment.paste_sampling import Affine, resample, samples_wanted
 
@@ -200,7 +200,7 @@ def _blend(target: Tensor, drawn: Tensor, place: Placement, band: Region) -> Ten
         f"paste_back: 'photographs' must be finite and lie in [-1, 1]; photograph {place.image}, counted from row "
         f"{band.top} and column {band.left}, around face {place.face}"
     )
-    check_values(photograph.detach().abs() <= LARGEST, photograph, message, advice=lambda _: ADVICE, at_once=True)
+    check_values(photograph.detach().abs() <= OVERSHOOT, photograph, message, advice=lambda _: ADVICE, at_once=True)
     return torch.where((drawn != 0).any(0), pasted.clamp(-1.0, 1.0), photograph)
 
 

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from facemtl._core.checks import ShapeError, check_floating, check_indices, check_rank, check_values, shape_text
+from facemtl._core.pixels import OVERSHOOT
 from facemtl.alignment.paste_sampling import Affine
 
 _WHERE = "paste_back"
 # A matrix that flattens the plane to less than this share of its scale is singular but for rounding.
 _FLAT = 1e-9
-LARGEST = 1.5
-"""Floats in [-1, 1] may overshoot a little, as synthesized faces do; [0, 255] may not pass for them."""
 ADVICE = "Scale pixels with facemtl.to_model_input first."
 
 
@@ -85,7 +84,7 @@ def check_faces(
     ignored = torch.zeros(faces, dtype=torch.bool, device=crops.device) if valid is None else ~valid.to(crops.device)
     for name, pixels in (("crops", crops), ("originals", originals)):
         if pixels is not None and pixels.is_floating_point():
-            good = (pixels.detach().abs() <= LARGEST) | ignored[:, None, None, None]
+            good = (pixels.detach().abs() <= OVERSHOOT) | ignored[:, None, None, None]
             message = f"{_WHERE}: '{name}' must be finite and lie in [-1, 1]"
             check_values(good, pixels, message, advice=lambda _: ADVICE, at_once=True)
 
