@@ -25,6 +25,14 @@ def place(height: int, width: int, share: tuple[float, float]) -> tuple[float, f
     return share[0] * (width - 1), share[1] * (height - 1)
 
 
+def unruly(size: tuple[int, int], *, seed: int, dtype: torch.dtype) -> Tensor:
+    """A photograph of noise; one of floats overshoots and has zeros with a sign, which must stay as they are too."""
+    photograph = noise(1, 3, *size, seed=seed, dtype=dtype)
+    if dtype.is_floating_point:
+        photograph = torch.where(photograph.abs() < 0.2, -0.0, 1.4 * photograph).to(dtype)
+    return photograph
+
+
 def bits(pixels: Tensor) -> Tensor:
     return pixels.contiguous().view(torch.uint8)
 
@@ -39,9 +47,7 @@ def test_pixels_outside_the_mask_stay_bit_for_bit(
     dtype: torch.dtype,
     seed: int,
 ) -> None:
-    photograph = noise(1, 3, *size, seed=seed, dtype=dtype)
-    if dtype.is_floating_point:  # overshoot and a zero with a sign stay as they are too
-        photograph = torch.where(photograph.abs() < 0.2, -0.0, 1.4 * photograph).to(dtype)
+    photograph = unruly(size, seed=seed, dtype=dtype)
     matrix = planted(scale, turn, place(*size, at), crop)
     before = photograph.clone()
     faces = noise(1, 3, *crop, seed=seed + 1)
@@ -95,10 +101,8 @@ def test_the_change_of_an_unchanged_crop_is_nothing(
     dtype: torch.dtype,
     seed: int,
 ) -> None:
-    photograph = noise(1, 3, *size, seed=seed, dtype=dtype)
+    photograph = unruly(size, seed=seed, dtype=dtype)
     faces = noise(1, 3, *crop, seed=seed + 1)
-    if dtype.is_floating_point:
-        photograph = torch.where(photograph.abs() < 0.2, -0.0, 1.4 * photograph).to(dtype)
     result = paste_back(photograph, faces, planted(scale, turn, place(*size, at), crop), originals=faces)
     assert torch.equal(bits(result), bits(photograph))
 
