@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TextIO
 
 from facemtl.alignment.detection import FaceDetector
 from facemtl.alignment.templates import FaceTemplate
-from facemtl.data.align_folder import align_folder
+from facemtl.data.align_folder import align_folder, choose_device
 from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport
 from facemtl.data.align_settings import AlignSettings
 from facemtl.data.contact_sheet import draw_contact_sheets
@@ -158,7 +158,6 @@ class AlignCommand:
                 raise ValueError("facemtl align: --detector-weights goes with --detector yunet; mtcnn has its own.")
             return MTCNNDetector()
         from facemtl.alignment.yunet import YuNetDetector
-        from facemtl.data.align_folder import choose_device
 
         return YuNetDetector(self.detector_weights, device=choose_device(self.device))
 

@@ -17,7 +17,7 @@ from facemtl.data.align_journal import AlignJournal, Crop, Outcome
 from facemtl.data.align_plan import PlannedPhotograph
 from facemtl.data.align_settings import AlignSettings
 from facemtl.data.crop_names import crop_name
-from facemtl.data.examine import Examined, Face, choose_faces, refused
+from facemtl.data.examine import Examined, Face, find_faces
 from facemtl.data.whole_files import stage
 
 Batch = Sequence[tuple[PlannedPhotograph, Examined]]
@@ -30,7 +30,7 @@ class BatchWriter:
         journal: Of the destination.
         settings: How crops look.
         device: Where the warp runs.
-        detector: A detector that runs on this device and sees the batch; None where faces are known already.
+        detector: A detector that runs on this device; None where faces are known already.
     """
 
     def __init__(
@@ -74,13 +74,7 @@ class BatchWriter:
         results = []
         for (planned, examined), photograph in zip(batch, photographs, strict=True):
             if examined.pixels is not None and photograph is not None:
-                try:
-                    found = detector.detect([photograph])
-                    examined = choose_faces(
-                        examined.pixels, found, landmark_order=detector.landmark_order, settings=self._settings
-                    )
-                except Exception as error:  # a detector of anyone's, on a picture of anyone's
-                    examined = refused("the detector failed", f"{type(error).__name__}: {error}"[:200])
+                examined = find_faces(photograph, examined.pixels, detector, self._settings)
             results.append((planned, examined))
         return results
 

@@ -101,16 +101,16 @@ def align_folder(
     found = list_photographs(source, root=root, leave_out=destination)
     listed = read_landmark_list(landmarks) if landmarks is not None else None
     plan = plan_alignment(found, suffix=settings.suffix, listed=listed, complete=source.is_dir())
-    if landmarks is None and detector is None:
-        from facemtl.alignment.mtcnn import MTCNNDetector
-
-        detector = MTCNNDetector()
-    faces_from = _faces_from(detector, landmarks)
+    if landmarks is not None:
+        detector, faces_from = None, {"landmarks": _describe_list(Path(landmarks))}
+    else:
+        detector = detector if detector is not None else _default_detector()
+        faces_from = {"detector": describe_detector(detector)}
     record = {**settings.record(), **faces_from, "source": os.fspath(found.root.resolve())}
     with AlignJournal(destination, record, restart=restart) as journal:
         waiting = [planned for planned in plan if not done_before(planned, journal)]
-        ours = detector if listed is None and _runs_here(detector) else None
-        examiner = Examiner(settings, detector if ours is None and listed is None else None)
+        ours = detector if _runs_here(detector) else None
+        examiner = Examiner(settings, detector if ours is None else None)
         writer = BatchWriter(journal, settings, choose_device(device), detector=ours)
         num_workers = min(len(waiting), workers if workers is not None else _cores())
         with Progress(len(plan), len(plan) - len(waiting), progress) as bar:
@@ -160,12 +160,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _faces_from(detector: FaceDetector | None, landmarks: str | Path | None) -> dict[str, str]:
-    """Where faces come from, for the journal: crops of another detector or list must not be mixed with these."""
-    if landmarks is None and detector is not None:
-        return {"detector": describe_detector(detector)}
-    path = Path(landmarks or "")
-    return {"landmarks": f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"}
+def _default_detector() -> FaceDetector:
+    from facemtl.alignment.mtcnn import MTCNNDetector
+
+    return MTCNNDetector()
+
+
+def _describe_list(path: Path) -> str:
+    """Name and content of a landmark list, for the journal: crops of another list must not be mixed with these."""
+    return f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
 
 
 def _work(

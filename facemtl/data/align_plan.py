@@ -11,6 +11,7 @@ from typing import NamedTuple
 from facemtl.data.align_journal import GONE, AlignJournal, Outcome
 from facemtl.data.crop_names import crop_stems
 from facemtl.data.landmark_lists import ListedFace
+from facemtl.data.listed_paths import stays_inside
 from facemtl.data.photograph_list import Photograph, PhotographList
 
 # The file may be readable or back the next time, without a change that its stamp shows.
@@ -76,10 +77,7 @@ def _only_listed(root: Path, name: str, line: int) -> Photograph:
     path = root / name
     if not os.path.lexists(path):
         return Photograph(name, refusal=("in the landmark list, but missing", f"line {line}"))
-    try:
-        inside = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):
-        inside = True
+    inside = stays_inside(root.resolve(), path)
     return Photograph(name, refusal=None if inside else ("link leads out of the folder", f"line {line}"))
 
 

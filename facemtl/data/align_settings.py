@@ -10,6 +10,7 @@ import torch
 
 from facemtl.alignment.detection import FaceDetector, FacePolicy
 from facemtl.alignment.templates import FaceTemplate
+from facemtl.data.photographs import MOST_PIXELS
 
 CropFormat = Literal["png", "jpg"]
 
@@ -66,8 +67,8 @@ class AlignSettings:
             raise ValueError(f"AlignSettings: 'min_face_size' must be at least 0 pixels, got {self.min_face_size}.")
         if not 1 <= self.quality <= 100:
             raise ValueError(f"AlignSettings: 'quality' must lie in [1, 100], got {self.quality}.")
-        if not 1 <= self.max_pixels <= 178_956_970:
-            raise ValueError(f"AlignSettings: 'max_pixels' must lie in [1, 178956970], got {self.max_pixels}.")
+        if not 1 <= self.max_pixels <= MOST_PIXELS:
+            raise ValueError(f"AlignSettings: 'max_pixels' must lie in [1, {MOST_PIXELS}], got {self.max_pixels}.")
 
     @property
     def suffix(self) -> str:

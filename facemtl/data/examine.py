@@ -62,7 +62,7 @@ class Examiner:
 
     Args:
         settings: Which faces count.
-        detector: Finds faces here; None leaves that to the caller (a detector on a GPU, which sees batches).
+        detector: Finds faces here; None leaves that to the caller (a detector on a GPU).
     """
 
     settings: AlignSettings
@@ -80,17 +80,10 @@ class Examiner:
             return refused(error.reason, error.detail)
         if task.listed is not None:
             return _examine_listed(photograph, task.listed)
+        pixels = photograph.numpy()
         if self.detector is None:
-            return Examined(photograph.numpy(), [])
-        try:
-            found = self.detector.detect([photograph])
-        except MemoryError:
-            return refused("does not fit in memory", "")
-        except Exception as error:  # a detector of anyone's, on a picture of anyone's
-            return refused("the detector failed", f"{type(error).__name__}: {error}"[:200])
-        return choose_faces(
-            photograph.numpy(), found, landmark_order=self.detector.landmark_order, settings=self.settings
-        )
+            return Examined(pixels, [])
+        return find_faces(photograph, pixels, self.detector, self.settings)
 
 
 def refused(reason: str, detail: str) -> Examined:
@@ -98,13 +91,34 @@ def refused(reason: str, detail: str) -> Examined:
     return Examined(None, [], (reason, detail))
 
 
-def choose_faces(
+def find_faces(photograph: Tensor, pixels: Array, detector: FaceDetector, settings: AlignSettings) -> Examined:
+    """Search one photograph; what its detector stumbles on becomes a refusal.
+
+    One at a time on a GPU too: floats differ between batches of other sizes, and a job that is continued must end in
+    the same files.
+
+    Args:
+        photograph: Where the detector wants it.
+        pixels: The same for the way back.
+        detector: A detector of anyone's.
+        settings: Which faces count.
+    """
+    try:
+        found = detector.detect([photograph])
+    except MemoryError:
+        return refused("does not fit in memory", "")
+    except Exception as error:  # a detector of anyone's, on a picture of anyone's
+        return refused("the detector failed", f"{type(error).__name__}: {error}"[:200])
+    return _choose_faces(pixels, found, landmark_order=detector.landmark_order, settings=settings)
+
+
+def _choose_faces(
     photograph: Array, found: Detections, *, landmark_order: tuple[str, ...], settings: AlignSettings
 ) -> Examined:
     """Keep the faces of one photograph that count, its landmarks in facemtl's order."""
     found = Detections(*(column.cpu() for column in found))
     large = (found.boxes[:, 2:] - found.boxes[:, :2]).amin(-1) >= settings.min_face_size
-    counted = found.image_index.new_tensor(range(len(large)))[large & (found.scores >= settings.min_score)]
+    counted = (large & (found.scores >= settings.min_score)).nonzero().flatten()
     if not len(counted):
         detail = f"{len(large)} smaller or less sure than wanted" if len(large) else ""
         return refused("no face found", detail)

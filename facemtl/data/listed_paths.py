@@ -24,6 +24,17 @@ def listed_name(where: str, list_path: Path, line: int, text: str) -> str:
     return str(PurePosixPath(text))
 
 
+def stays_inside(real_root: Path, path: Path) -> bool:
+    """Whether a file's links, if any, end below ``real_root``, which is resolved; true of what cannot be resolved.
+
+    Such a file cannot be read either, which says more.
+    """
+    try:
+        return path.resolve().is_relative_to(real_root)
+    except (OSError, RuntimeError, ValueError):
+        return True
+
+
 def read_lines(where: str, path: Path) -> list[str]:
     """Lines of a text file, without their ends and without a byte order mark.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from facemtl.data.listed_paths import listed_name, read_lines
+from facemtl.data.listed_paths import listed_name, read_lines, stays_inside
 from facemtl.data.photographs import IMAGE_SUFFIXES
 
 _WHERE = "list_photographs"
@@ -164,7 +164,7 @@ def _list_manifest(path: Path, root: Path) -> PhotographList:
                 f"{_WHERE}: {str(path)!r}, line {line}: {name!r} repeats line {first_line[name]}. Remove one."
             )
         first_line[name] = line
-        refusal = None if _inside(real_root, root / name) else ("link leads out of the folder", "")
+        refusal = None if stays_inside(real_root, root / name) else ("link leads out of the folder", "")
         photographs.append(Photograph(name, labels, refusal))
     return PhotographList(root, photographs, tuple(columns))
 
@@ -211,10 +211,3 @@ def _line_rows(path: Path, lines: Sequence[str]) -> tuple[list[str], _Rows]:
         identity, name, age, gender = match.groups()
         rows.append((number, name, {"identity": identity, "age": age, "gender": gender}))
     return ["identity", "age", "gender"], rows
-
-
-def _inside(real_root: Path, path: Path) -> bool:
-    try:
-        return path.resolve().is_relative_to(real_root)
-    except (OSError, RuntimeError, ValueError):
-        return True  # it cannot be read either, which says more

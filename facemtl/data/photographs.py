@@ -25,7 +25,9 @@ IMAGE_SUFFIXES = frozenset(
 
 # Pillow opens 45 formats, EPS by running Ghostscript: only those that photographs come in are let through.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
-_LARGEST_PIXELS = 178_956_970  # where Pillow itself refuses
+MOST_PIXELS = 178_956_970
+"""Pixels of a photograph beyond which Pillow itself refuses."""
+
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -89,8 +91,8 @@ def read_photograph(
         >>> read_photograph(path).shape
         torch.Size([3, 30, 40])
     """
-    if not 1 <= max_pixels <= _LARGEST_PIXELS:
-        raise ValueError(f"read_photograph: 'max_pixels' must lie in [1, {_LARGEST_PIXELS}], got {max_pixels}.")
+    if not 1 <= max_pixels <= MOST_PIXELS:
+        raise ValueError(f"read_photograph: 'max_pixels' must lie in [1, {MOST_PIXELS}], got {max_pixels}.")
     if max_bytes < 1:
         raise ValueError(f"read_photograph: 'max_bytes' must be at least 1, got {max_bytes}.")
     data = _read_bytes(path, max_bytes)
