@@ -28,7 +28,7 @@ class FaceSample(NamedTuple):
     """Years in [0, 100]; NaN where nobody said."""
     gender: int
     """1 male, 0 female; −1 where nobody said."""
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a sample
     """Place in the data set of the face that is delivered, also where it stands in for a broken image."""
 
 
@@ -94,8 +94,8 @@ def _stacked(samples: Sequence[FaceSample]) -> Tensor:
     for sample in samples:
         if sample.image.shape != first.shape or first.dim() != 3 or first.shape[0] != 3:
             raise ShapeError(
-                f"collate_faces: images must be (3, height, width) and all of one size, got {shape_text(first)} of face "
-                f"{samples[0].index} and {shape_text(sample.image)} of face {sample.index}. "
+                f"collate_faces: images must be (3, height, width) and all of one size, got {shape_text(first)} of "
+                f"face {samples[0].index} and {shape_text(sample.image)} of face {sample.index}. "
                 "Let the data set resize them: FaceDataset(..., resize=(112, 112))."
             )
     if _lie_in_one_buffer(samples, first):
