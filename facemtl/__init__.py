@@ -20,9 +20,15 @@ from facemtl.alignment.yunet import YuNetDetector
 from facemtl.data.align_folder import align_folder
 from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport
 from facemtl.data.align_settings import AlignSettings
+from facemtl.data.balanced_sampler import BalancedSampler
 from facemtl.data.contact_sheet import draw_contact_sheets
+from facemtl.data.identity_sampler import IdentitySampler
 from facemtl.data.landmark_lists import ListedFace, read_landmark_list
 from facemtl.data.photographs import PhotographError, read_photograph
+from facemtl.data.samples import FaceBatch, FaceSample, collate_faces
+from facemtl.data.shuffled_sampler import ShuffledSampler
+from facemtl.data.target_group_sampler import TargetGroupSampler
+from facemtl.data.target_groups import TargetGroupBatch, TargetGroupCollator
 from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
 from facemtl.heads.combined import CombinedMargin
@@ -72,6 +78,7 @@ __all__ = [
     "AlignmentReport",
     "ArcFace",
     "AttentionFeatureDecomposition",
+    "BalancedSampler",
     "ChannelAttention",
     "ChannelSpatialAttention",
     "CombinedMargin",
@@ -88,8 +95,10 @@ __all__ = [
     "EmbeddingHead",
     "EncodedFaces",
     "FaceAligner",
+    "FaceBatch",
     "FaceDetector",
     "FaceEstimates",
+    "FaceSample",
     "FaceTemplate",
     "GradientReversal",
     "HingeAdversarialLoss",
@@ -97,6 +106,7 @@ __all__ = [
     "IRFeatures",
     "IRResNet",
     "IdentityConditionalModule",
+    "IdentitySampler",
     "LabelDistributionLoss",
     "LandmarkProblem",
     "LeastSquaresAdversarialLoss",
@@ -116,11 +126,16 @@ __all__ = [
     "PyramidFeatures",
     "ReleasedWeightsError",
     "ShapeError",
+    "ShuffledSampler",
     "Similarity",
     "SpatialAttention",
+    "TargetGroupBatch",
+    "TargetGroupCollator",
+    "TargetGroupSampler",
     "YuNetDetector",
     "__version__",
     "align_folder",
+    "collate_faces",
     "coral_age",
     "corn_age",
     "cosine_cross_entropy",
