@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Unpack, cast
 
 import torch
@@ -18,7 +19,8 @@ from facemtl.heads.age import AgePrediction
 from facemtl.layers.age import AgeGroups, expected_age
 from facemtl.layers.inference import fold_batch_norms
 from facemtl.layers.reversal import GradientReversal
-from facemtl.networks.mtlface_presets import MTLFaceOptions, build_parts
+from facemtl.networks.mtlface_presets import MTLFaceOptions, Preset, build_parts, options_of, recipe_of
+from facemtl.networks.saved_model import SavedModelError, read_model, write_model
 
 
 class EncodedFaces(NamedTuple):
@@ -114,16 +116,58 @@ class MTLFace(nn.Module):
         self.generator = generator
         self.discriminator = discriminator
         self.age_groups = age_groups or AgeGroups()
+        self._recipe: dict[str, Any] | None = None
 
     @classmethod
     def paper2021(cls, **options: Unpack[MTLFaceOptions]) -> MTLFace:
         """Build the model of the CVPR 2021 paper and its supplement; options as in :class:`~facemtl.MTLFaceOptions`."""
-        return cls(**build_parts("paper2021", options))
+        return cls._built("paper2021", options)
 
     @classmethod
     def code2021(cls, **options: Unpack[MTLFaceOptions]) -> MTLFace:
         """Build the model of the authors' released training code; options as in :class:`~facemtl.MTLFaceOptions`."""
-        return cls(**build_parts("code2021", options))
+        return cls._built("code2021", options)
+
+    @classmethod
+    def _built(cls, preset: Preset, options: MTLFaceOptions) -> MTLFace:
+        model = cls(**build_parts(preset, options))
+        model._recipe = recipe_of(preset, options)
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model into a folder: ``model.safetensors``, and ``config.json`` from which it is built again.
+
+        Raises:
+            ValueError: If the model was not built by a preset of numbers alone: the caller's own parts cannot be
+                written down. Save ``model.state_dict()`` then.
+        """
+        if self._recipe is None:
+            raise ValueError(
+                "MTLFace.save_pretrained: only a model of MTLFace.paper2021(...) or code2021(...) without parts of "
+                "your own can be built again from a config. Save model.state_dict() and keep the code that builds it."
+            )
+        write_model(folder, {"model": "MTLFace", **self._recipe}, self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: torch.device | str | None = None) -> MTLFace:
+        """Build the model that :meth:`save_pretrained` wrote into a folder, in eval mode.
+
+        Args:
+            folder: With ``config.json`` and ``model.safetensors``; nothing is downloaded and no code in it is run.
+            device: Where the parameters go; by default the CPU.
+
+        Raises:
+            facemtl.networks.saved_model.SavedModelError: If a file is missing, damaged or of another model.
+        """
+        where = "MTLFace.from_pretrained"
+        config, weights = read_model(where, folder)
+        preset, options = options_of(where, folder, config)
+        model = cls._built(preset, options)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise SavedModelError(f"{where}: the weights in {str(folder)!r} do not fit its config: {error}") from error
+        return model.to(device).eval()
 
     def encode(self, images: Images) -> EncodedFaces:
         """Return identity map, age map and encoder levels of ``images``; differentiable."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypedDict, cast, get_args
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from facemtl.layers.embedding import EmbeddingHead
 from facemtl.networks.aging_generator import AgingGenerator
 from facemtl.networks.iresnet import IRBackbone, map_size_of
 from facemtl.networks.patch_discriminator import PatchDiscriminator
+from facemtl.networks.saved_model import SavedModelError
 
 Preset = Literal["paper2021", "code2021"]
 
@@ -81,6 +83,37 @@ def build_parts(preset: Preset, options: MTLFaceOptions) -> dict[str, Any]:
     given: dict[str, Any] = dict(options)
     parts = {name: given[name] if name in given else build() for name, build in builders.items()}
     return {"encoder": encoder, "age_groups": groups, **parts}
+
+
+_NUMBERS = ("depth", "width", "image_size", "embedding_dimension")
+_PLACEMENT = ("device", "dtype")  # where and how the parameters lie, which is not what the model is
+
+
+def recipe_of(preset: Preset, options: MTLFaceOptions) -> dict[str, Any] | None:
+    """Return what a config says of a model, from which it is built again; ``None`` if it has parts of the caller's."""
+    if set(options) - {*_NUMBERS, *_PLACEMENT, "age_groups"}:
+        return None
+    numbers = {name: value for name, value in options.items() if name in _NUMBERS}
+    edges = list(options.get("age_groups", AgeGroups()).edges)
+    return {"preset": preset, "options": {**numbers, "age_group_edges": edges}}
+
+
+def options_of(where: str, folder: str | Path, config: Mapping[str, Any]) -> tuple[Preset, MTLFaceOptions]:
+    """Return preset and options from a config that :func:`recipe_of` wrote."""
+    preset, options = config.get("preset"), config.get("options")
+    if config.get("model") != "MTLFace" or preset not in get_args(Preset) or not isinstance(options, dict):
+        raise SavedModelError(
+            f"{where}: {str(folder)!r} holds no MTLFace of {' or '.join(get_args(Preset))}: {config}."
+        )
+    unknown = set(options) - {*_NUMBERS, "age_group_edges"}
+    if unknown:
+        raise SavedModelError(f"{where}: unknown option {sorted(unknown)[0]!r} in the config of {str(folder)!r}.")
+    given: dict[str, Any] = {name: value for name, value in options.items() if name in _NUMBERS}
+    if isinstance(given.get("image_size"), list):
+        given["image_size"] = tuple(given["image_size"])
+    if "age_group_edges" in options:
+        given["age_groups"] = AgeGroups(tuple(options["age_group_edges"]))
+    return cast(Preset, preset), cast(MTLFaceOptions, given)
 
 
 def _generator(preset: Preset, encoder: Any, *, width: int, num_groups: int, factory: dict[str, Any]) -> AgingGenerator:
