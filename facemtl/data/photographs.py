@@ -95,29 +95,58 @@ def read_photograph(
         raise ValueError(f"read_photograph: 'max_pixels' must lie in [1, {MOST_PIXELS}], got {max_pixels}.")
     if max_bytes < 1:
         raise ValueError(f"read_photograph: 'max_bytes' must be at least 1, got {max_bytes}.")
-    data = _read_bytes(path, max_bytes)
-    try:
-        pixels = _decode(path, data, max_pixels, strict)
-    except PhotographError:
-        raise
-    except MemoryError as error:
-        raise PhotographError(path, "does not fit in memory") from error
-    except Exception as error:  # decoders of hostile bytes raise anything: SyntaxError, struct.error, ZeroDivisionError
-        raise PhotographError(path, "damaged file", _first_line(error)) from error
-    return pixels
+    return _decode_or_refuse(read_file(path, max_bytes), path, max_pixels, strict)
 
 
-def _read_bytes(path: str | Path, max_bytes: int) -> bytes:
-    """Read a regular file and nothing else: a FIFO would wait for ever, a device has side effects."""
+def decode_photograph(
+    data: bytes, *, path: str | Path, max_pixels: int = 100_000_000, strict: bool = True
+) -> UInt8[Tensor, "3 height width"]:
+    """Decode the bytes of a photograph file as :func:`read_photograph` does, wherever they come from.
+
+    Args:
+        data: The whole file.
+        path: What messages call it: a file's name, or that of a record.
+        max_pixels: Most pixels to decode; at most 178,956,970, where Pillow stops.
+        strict: Refuse JPEGs that decode only with complaints.
+
+    Returns:
+        ``(3, height, width)``, uint8.
+
+    Raises:
+        PhotographError: If the bytes are not a photograph that can be used; ``reason`` says why.
+        ValueError: If ``max_pixels`` is not positive, or beyond Pillow's.
+
+    Example:
+        >>> decode_photograph(b"", path="record 7")
+        Traceback (most recent call last):
+        facemtl.data.photographs.PhotographError: read_photograph: 'record 7': empty file.
+    """
+    if not 1 <= max_pixels <= MOST_PIXELS:
+        raise ValueError(f"decode_photograph: 'max_pixels' must lie in [1, {MOST_PIXELS}], got {max_pixels}.")
+    if not data:
+        raise PhotographError(path, "empty file")
+    return _decode_or_refuse(data, path, max_pixels, strict)
+
+
+def read_file(path: str | Path, max_bytes: int) -> bytes:
+    """Read a regular file and nothing else: a FIFO would wait for ever, a device has side effects.
+
+    Raises:
+        PhotographError: If it is not a regular file, empty, larger than ``max_bytes``, or cannot be read.
+    """
     try:
         _check_regular(path, os.stat(path))
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        with open(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:  # no file object: it would cost more than all the rest
+            status = os.fstat(descriptor)
             _check_regular(path, status)  # it may have been replaced since
             if status.st_size > max_bytes:
                 raise PhotographError(path, "too many bytes", f"{status.st_size:,}, the limit is {max_bytes:,}")
-            data = file.read(max_bytes + 1)
+            data = os.read(descriptor, status.st_size + 1)
+            while len(data) <= max_bytes and (rest := os.read(descriptor, max_bytes + 1 - len(data))):
+                data += rest  # the system gives what it likes, 2 GiB at most
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise PhotographError(path, "cannot be read", error.strerror or str(error)) from error
     except ValueError as error:
@@ -127,6 +156,17 @@ def _read_bytes(path: str | Path, max_bytes: int) -> bytes:
     if not data:
         raise PhotographError(path, "empty file")
     return data
+
+
+def _decode_or_refuse(data: bytes, path: str | Path, max_pixels: int, strict: bool) -> Tensor:
+    try:
+        return _decode(path, data, max_pixels, strict)
+    except PhotographError:
+        raise
+    except MemoryError as error:
+        raise PhotographError(path, "does not fit in memory") from error
+    except Exception as error:  # decoders of hostile bytes raise anything: SyntaxError, struct.error, ZeroDivisionError
+        raise PhotographError(path, "damaged file", _first_line(error)) from error
 
 
 def _check_regular(path: str | Path, status: os.stat_result) -> None:
