@@ -143,8 +143,9 @@ def read_file(path: str | Path, max_bytes: int) -> bytes:
             if status.st_size > max_bytes:
                 raise PhotographError(path, "too many bytes", f"{status.st_size:,}, the limit is {max_bytes:,}")
             data = os.read(descriptor, status.st_size + 1)
-            while len(data) <= max_bytes and (rest := os.read(descriptor, max_bytes + 1 - len(data))):
-                data += rest  # the system gives what it likes, 2 GiB at most
+            # The system may give less than was asked for (2 GiB at most), and a file may grow.
+            while len(data) <= max_bytes and (rest := os.read(descriptor, max(status.st_size - len(data), 2**16))):
+                data += rest
         finally:
             os.close(descriptor)
     except OSError as error:
