@@ -21,7 +21,9 @@ from facemtl.data.align_folder import align_folder
 from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport
 from facemtl.data.align_settings import AlignSettings
 from facemtl.data.balanced_sampler import BalancedSampler
+from facemtl.data.broken_images import BrokenCount, BrokenImageError
 from facemtl.data.contact_sheet import draw_contact_sheets
+from facemtl.data.datasets import FaceDataset
 from facemtl.data.identity_sampler import IdentitySampler
 from facemtl.data.landmark_lists import ListedFace, read_landmark_list
 from facemtl.data.photographs import PhotographError, read_photograph
@@ -29,6 +31,7 @@ from facemtl.data.samples import FaceBatch, FaceSample, collate_faces
 from facemtl.data.shuffled_sampler import ShuffledSampler
 from facemtl.data.target_group_sampler import TargetGroupSampler
 from facemtl.data.target_groups import TargetGroupBatch, TargetGroupCollator
+from facemtl.data.transforms import random_flip
 from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
 from facemtl.heads.combined import CombinedMargin
@@ -79,6 +82,8 @@ __all__ = [
     "ArcFace",
     "AttentionFeatureDecomposition",
     "BalancedSampler",
+    "BrokenCount",
+    "BrokenImageError",
     "ChannelAttention",
     "ChannelSpatialAttention",
     "CombinedMargin",
@@ -96,6 +101,7 @@ __all__ = [
     "EncodedFaces",
     "FaceAligner",
     "FaceBatch",
+    "FaceDataset",
     "FaceDetector",
     "FaceEstimates",
     "FaceSample",
@@ -151,6 +157,7 @@ __all__ = [
     "load_released_weights",
     "paste_back",
     "pyramid_pool",
+    "random_flip",
     "read_landmark_list",
     "read_photograph",
     "reverse_gradient",

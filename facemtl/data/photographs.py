@@ -143,8 +143,8 @@ def read_file(path: str | Path, max_bytes: int) -> bytes:
             if status.st_size > max_bytes:
                 raise PhotographError(path, "too many bytes", f"{status.st_size:,}, the limit is {max_bytes:,}")
             data = os.read(descriptor, status.st_size + 1)
-            # The system may give less than was asked for (2 GiB at most), and a file may grow.
-            while len(data) <= max_bytes and (rest := os.read(descriptor, max(status.st_size - len(data), 2**16))):
+            # The size of the file is all of it. The system may give less (2 GiB at most), and the file may have grown.
+            while status.st_size != len(data) <= max_bytes and (rest := os.read(descriptor, 2**20)):
                 data += rest
         finally:
             os.close(descriptor)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -54,6 +56,10 @@ class FaceBatch(NamedTuple):
         """Move all tensors to ``device``; ``non_blocking`` copies pinned memory while the host goes on."""
         return FaceBatch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
+    def __reduce__(self) -> tuple[Callable[..., FaceBatch], tuple[Tensor | npt.NDArray[np.generic], ...]]:
+        # A tensor that leaves a worker process costs a shared file and a connection: only images are worth that.
+        return _unpickled, (self.images, *(labels.numpy(force=True) for labels in self[1:]))
+
 
 def collate_faces(samples: Sequence[FaceSample]) -> FaceBatch:
     """Put samples together into a batch: the ``collate_fn`` of a ``DataLoader`` over faces.
@@ -89,6 +95,10 @@ def collate_faces(samples: Sequence[FaceSample]) -> FaceBatch:
     )
 
 
+def _unpickled(images: Tensor, *labels: npt.NDArray[np.generic]) -> FaceBatch:
+    return FaceBatch(images, *(torch.from_numpy(column) for column in labels))
+
+
 def _stacked(samples: Sequence[FaceSample]) -> Tensor:
     first = samples[0].image
     for sample in samples:
@@ -96,7 +106,7 @@ def _stacked(samples: Sequence[FaceSample]) -> Tensor:
             raise ShapeError(
                 f"collate_faces: images must be (3, height, width) and all of one size, got {shape_text(first)} of "
                 f"face {samples[0].index} and {shape_text(sample.image)} of face {sample.index}. "
-                "Let the data set resize them: FaceDataset(..., resize=(112, 112))."
+                "Let the data set resize them: FaceDataset(..., resize=True)."
             )
     if _lie_in_one_buffer(samples, first):
         return first.as_strided((len(samples), *first.shape), (first.numel(), *first.stride()))

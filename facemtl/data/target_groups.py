@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,6 +32,9 @@ class TargetGroupBatch(NamedTuple):
             self.target_groups.to(device, non_blocking=non_blocking),
             self.target_faces.to(device, non_blocking=non_blocking),
         )
+
+    def __reduce__(self) -> tuple[Callable[..., TargetGroupBatch], tuple[object, ...]]:
+        return _unpickled, (self.sources, self.target_groups.numpy(force=True), self.target_faces)  # see FaceBatch
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,7 @@ class TargetGroupCollator:
         return TargetGroupBatch(
             FaceBatch(*(column[:half] for column in faces)), self.age_groups.groups_of(targets.ages), targets
         )
+
+
+def _unpickled(sources: FaceBatch, target_groups: npt.NDArray[np.int64], target_faces: FaceBatch) -> TargetGroupBatch:
+    return TargetGroupBatch(sources, torch.from_numpy(target_groups), target_faces)
