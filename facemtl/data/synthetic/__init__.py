@@ -1,0 +1,1 @@
+"""Faces that nobody owns: rendered people of known identity, age, pose and light."""

