@@ -57,7 +57,7 @@ _MAKEHUMAN: dict[Island, tuple[float, float, float, float]] = {
 
 
 def island_of(centre: Tensor) -> int:
-    """The island that a triangle of MakeHuman's texture layout is in, by its centre (u, v); −1 for tongue and the like."""
+    """The island that a triangle of MakeHuman's texture layout is in, by its centre (u, v); −1 for the tongue."""
     u, v = centre.tolist()
     for island, (left, bottom, right, top) in _MAKEHUMAN.items():
         if left <= u <= right and bottom <= v <= top:
@@ -66,7 +66,7 @@ def island_of(centre: Tensor) -> int:
 
 
 def place_in_atlas(island: Island, corners: Tensor) -> Tensor:
-    """MakeHuman's texture coordinates ``(..., 2)`` of an island, in our maps; the head, which lies sideways, upright."""
+    """Turn MakeHuman's texture coordinates ``(..., 2)`` of an island into our maps'; the head lies sideways there."""
     left, bottom, right, top = _MAKEHUMAN[island]
     u = (corners[..., 0] - left) / (right - left)
     v = (corners[..., 1] - bottom) / (top - bottom)
@@ -76,7 +76,7 @@ def place_in_atlas(island: Island, corners: Tensor) -> Tensor:
 
 
 def place_eye(island: Island, offsets: Tensor) -> Tensor:
-    """Places of an eyeball's points, whose ``offsets`` (right, up) from the pupil are in units of the eyeball's radius."""
+    """Places of an eyeball's points; their ``offsets`` (right, up) from the pupil are in units of the eyeball's radius."""
     cell = CELLS[island]
     centre = torch.tensor([(cell.left + cell.right) / 2, (cell.top + cell.bottom) / 2])
     half = (cell.right - cell.left) / 2
