@@ -27,6 +27,7 @@ from facemtl.data.datasets import FaceDataset
 from facemtl.data.identity_sampler import IdentitySampler
 from facemtl.data.landmark_lists import ListedFace, read_landmark_list
 from facemtl.data.photographs import PhotographError, read_photograph
+from facemtl.data.record_dataset import RecordDataset
 from facemtl.data.samples import FaceBatch, FaceSample, collate_faces
 from facemtl.data.shuffled_sampler import ShuffledSampler
 from facemtl.data.target_group_sampler import TargetGroupSampler
@@ -130,6 +131,7 @@ __all__ = [
     "PhotographError",
     "ProjectedBackbone",
     "PyramidFeatures",
+    "RecordDataset",
     "ReleasedWeightsError",
     "ShapeError",
     "ShuffledSampler",

@@ -22,7 +22,7 @@ class BalancedSampler(GlobalBatchSampler):
     cycle, each cycle in a random order, so the balance is exact and not merely expected: in any stretch of batches the
     counts of two cells differ by two at most. Within a cell every face comes once before any comes again. A face of a
     cell of n faces is drawn with the weight 1/n, as by a ``WeightedRandomSampler``, which however draws with
-    replacement and on one process. Distributed, endless and resumable as :class:`ShuffledSampler` is.
+    replacement and on one process. Distributed, endless and resumable as :class:`facemtl.ShuffledSampler` is.
 
     Args:
         ages: ``(faces,)`` years; NaN is unknown.

@@ -26,7 +26,7 @@ class FrameHeader(NamedTuple):
     channels: int
 
 
-def plain_jpeg(data: bytes) -> FrameHeader | None:
+def plain_jpeg(data: bytes | memoryview) -> FrameHeader | None:
     """Header of a JPEG whose pixels are upright RGB or gray as they stand; None of all other data.
 
     Walks from segment to segment up to the scan. A segment of metadata (EXIF and XMP share a marker) may turn the
@@ -66,7 +66,7 @@ class FaceDecoder:
     def __init__(self, size: tuple[int, int], *, resize: bool, max_pixels: int) -> None:
         self._size, self._resize, self._max_pixels = size, resize, max_pixels
 
-    def decode(self, data: bytes, row: npt.NDArray[np.uint8], *, name: str) -> None:
+    def decode(self, data: bytes | memoryview, row: npt.NDArray[np.uint8], *, name: str) -> None:
         """Fill ``row``, ``(height, width, 3)``, contiguous.
 
         Raises:
@@ -79,7 +79,7 @@ class FaceDecoder:
                 return
             except ValueError:  # refused: the careful way finds out why
                 pass
-        image = decode_photograph(data, path=name, max_pixels=self._max_pixels)
+        image = decode_photograph(bytes(data), path=name, max_pixels=self._max_pixels)
         height, width = image.shape[1:]
         if (height, width) != self._size:
             if not self._resize:

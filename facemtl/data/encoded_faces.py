@@ -89,7 +89,7 @@ class EncodedFaces(Dataset[FaceSample], ABC):
         return [FaceSample(*sample) for sample in zip(images, *labels, delivered, strict=True)]
 
     @abstractmethod
-    def _data(self, index: int) -> bytes:
+    def _data(self, index: int) -> bytes | memoryview:
         """The image file of face ``index``; raises :class:`PhotographError` if it cannot be had."""
 
     @abstractmethod

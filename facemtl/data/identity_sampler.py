@@ -22,7 +22,7 @@ class IdentitySampler(GlobalBatchSampler):
     comes twice; the people that do not fill a batch are left out of this epoch, other ones of the next. A person's K
     faces are K different ones, and further visits take the rest before any comes again (up to the n mod K that fill no
     visit, others each time). A person's faces stay on one process. Who has fewer than K faces shows each of them ⌊K/n⌋
-    or ⌈K/n⌉ times, or is left out. Distributed, endless and resumable as :class:`ShuffledSampler` is; a common
+    or ⌈K/n⌉ times, or is left out. Distributed, endless and resumable as :class:`facemtl.ShuffledSampler` is; a common
     ``MPerClassSampler`` is none of these.
 
     Args:

@@ -29,7 +29,7 @@ class GlobalBatchSampler(Sampler[list[int]], ABC):
     the same for every w: a run that ends on eight processes goes on with four from its step, and no unit is lost or
     repeated. torch's ``DistributedSampler`` deals the epoch out by rank, pads it, and knows no place to resume at.
 
-    Not made by users: see :class:`ShuffledSampler` and its siblings.
+    Not made by users: see :class:`facemtl.ShuffledSampler` and its siblings.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class TargetGroupSampler(GlobalBatchSampler):
 
     A batch is one list of indices, first the N sources and then their N target faces; the sampler needs no data set of
     its own. :class:`facemtl.TargetGroupCollator` makes a :class:`facemtl.TargetGroupBatch` of them. Distributed,
-    endless and resumable as :class:`ShuffledSampler` is.
+    endless and resumable as :class:`facemtl.ShuffledSampler` is.
 
     Args:
         ages: ``(faces,)`` years; NaN is unknown.

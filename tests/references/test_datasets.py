@@ -20,6 +20,7 @@ from facemtl.data.broken_images import BrokenCount, BrokenImageError
 from facemtl.data.datasets import FaceDataset
 from facemtl.data.decoding import plain_jpeg
 from facemtl.data.photographs import PhotographError, read_photograph
+from facemtl.data.record_dataset import RecordDataset
 from facemtl.data.samples import collate_faces
 from facemtl.data.shuffled_sampler import ShuffledSampler
 from facemtl.data.target_group_sampler import TargetGroupSampler
@@ -27,7 +28,7 @@ from facemtl.data.target_groups import TargetGroupCollator
 from facemtl.data.transforms import random_flip
 from tests import pictures
 from tests.conftest import SHARED
-from tests.labelled_faces import manifest_of, pillow, write_faces
+from tests.labelled_faces import PlainManifest, manifest_of, pillow, write_faces
 
 SIZE = (24, 20)
 
@@ -204,6 +205,32 @@ def test_compiled_flips_are_the_same() -> None:
     images = torch.randint(0, 256, (8, 3, 5, 7), dtype=torch.uint8)
     compiled = torch.compile(lambda batch: random_flip(batch, probability=1.0), fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(images), images.flip(-1))
+
+
+class Records:
+    """Faces in one block of memory, as a memory map gives them."""
+
+    def __init__(self, manifest: PlainManifest) -> None:
+        self.identities, self.ages, self.genders = manifest.identities, manifest.ages, manifest.genders
+        files = [(manifest.root / name).read_bytes() for name in manifest.filenames]
+        self._ends, self._block = np.cumsum([0, *map(len, files)]), b"".join(files)
+
+    def payload(self, index: int) -> memoryview:
+        return memoryview(self._block)[self._ends[index] : self._ends[index + 1]]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_records_are_the_same_faces(tmp_path: Path, suffix: str) -> None:
+    manifest = write_faces(tmp_path, 9, suffix=suffix)
+    (tmp_path / f"0004{suffix}").write_bytes(b"<html>")
+    options = {"size": SIZE, "on_broken": "skip", "broken_limit": 1.0}
+    records = RecordDataset(Records(manifest), **options)
+    files = FaceDataset(manifest, **options)
+    for one, other in zip(records.__getitems__(range(9)), files.__getitems__(range(9)), strict=True):
+        assert torch.equal(one.image, other.image)
+        assert one[1:] == other[1:]
+    with pytest.raises(BrokenImageError, match=r"RecordDataset: face 4, 'record 4': not an image \(it is HTML"):
+        RecordDataset(Records(manifest), size=SIZE)[4]
 
 
 @pytest.mark.skipif(not (SHARED / "faces" / "lfw").is_dir(), reason="the real photographs are not on this machine")
