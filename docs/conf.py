@@ -48,6 +48,7 @@ doctest_global_setup = "import torch\nimport facemtl\n_ = torch.manual_seed(0)"
 FOREIGN = {
     "python": ("https://docs.python.org/3", r"(typing|collections|os|enum|pathlib)\.\w.*|Ellipsis|Path"),
     "torch": ("https://docs.pytorch.org/docs/stable", r"(torch\.)?Tensor|torch\.\w.*"),
+    "numpy": ("https://numpy.org/doc/stable", r"numpy\.\w.*|npt?\.\w.*"),
 }
 
 
