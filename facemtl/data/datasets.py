@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from facemtl.data.photographs import read_file
 _MOST_BYTES = 256 * 2**20
 
 
+@runtime_checkable
 class Filenames(Protocol):
     """Names of files below the root of a manifest, by place."""
 
@@ -26,6 +27,7 @@ class Filenames(Protocol):
     def __getitem__(self, index: int, /) -> str: ...
 
 
+@runtime_checkable
 class LabelledFiles(Protocol):
     """What a data set asks of a manifest; :class:`facemtl.data.manifest.Manifest` is one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from facemtl.data.broken_images import OnBroken
 from facemtl.data.encoded_faces import EncodedFaces, FaceColumns
 
 
+@runtime_checkable
 class LabelledRecords(Protocol):
     """What a data set asks of records: labels of all faces, and the image file of one."""
 
