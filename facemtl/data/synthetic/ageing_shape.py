@@ -19,31 +19,31 @@ class AgeChange(NamedTuple):
     rate: str
     """The one of the AGEING_RATES that it follows."""
     at_old_age: float
-    """How far it goes by the age of 80, in units of the modellers' extreme."""
+    """How far it goes by the age of 80 beyond the average of the old, in units of the modellers' extreme."""
 
 
 LATE_CHANGES = (
-    AgeChange("eye-bag-incr", "eye bags", 0.60),
-    AgeChange("eye-bag-out", "eye bags", 0.45),
-    AgeChange("eye-eyefold-up", "sagging", -0.55),
-    AgeChange("eye-height2-incr", "sagging", -0.45),
-    AgeChange("eyebrows-trans-up", "sagging", -0.30),
-    AgeChange("cheek-trans-up", "sagging", -0.55),
-    AgeChange("cheek-inner-incr", "hollowing", -0.55),
-    AgeChange("cheek-volume-incr", "hollowing", -0.30),
-    AgeChange("forehead-temple-incr", "hollowing", -0.35),
-    AgeChange("mouth-upperlip-volume-incr", "hollowing", -0.55),
-    AgeChange("mouth-upperlip-height-incr", "hollowing", -0.45),
-    AgeChange("mouth-lowerlip-volume-incr", "hollowing", -0.45),
-    AgeChange("mouth-angles-up", "sagging", -0.40),
-    AgeChange("mouth-laugh-lines-out", "sagging", 0.70),
-    AgeChange("chin-jaw-drop-incr", "sagging", 0.45),
-    AgeChange("neck-double-incr", "sagging", 0.35),
-    AgeChange("ear-lobe-incr", "ears and nose", 0.55),
-    AgeChange("ear-scale-incr", "ears and nose", 0.25),
-    AgeChange("nose-point-up", "ears and nose", -0.18),
-    AgeChange("nose-volume-incr", "ears and nose", 0.20),
-    AgeChange("nose-width3-incr", "ears and nose", 0.18),
+    AgeChange("eye-bag-incr", "eye bags", 0.30),
+    AgeChange("eye-bag-out", "eye bags", 0.23),
+    AgeChange("eye-eyefold-up", "sagging", -0.28),
+    AgeChange("eye-height2-incr", "sagging", -0.23),
+    AgeChange("eyebrows-trans-up", "sagging", -0.15),
+    AgeChange("cheek-trans-up", "sagging", -0.28),
+    AgeChange("cheek-inner-incr", "hollowing", -0.28),
+    AgeChange("cheek-volume-incr", "hollowing", -0.15),
+    AgeChange("forehead-temple-incr", "hollowing", -0.17),
+    AgeChange("mouth-upperlip-volume-incr", "hollowing", -0.28),
+    AgeChange("mouth-upperlip-height-incr", "hollowing", -0.23),
+    AgeChange("mouth-lowerlip-volume-incr", "hollowing", -0.23),
+    AgeChange("mouth-angles-up", "sagging", -0.20),
+    AgeChange("mouth-laugh-lines-out", "sagging", 0.35),
+    AgeChange("chin-jaw-drop-incr", "sagging", 0.23),
+    AgeChange("neck-double-incr", "sagging", 0.17),
+    AgeChange("ear-lobe-incr", "ears and nose", 0.28),
+    AgeChange("ear-scale-incr", "ears and nose", 0.12),
+    AgeChange("nose-point-up", "ears and nose", -0.09),
+    AgeChange("nose-volume-incr", "ears and nose", 0.10),
+    AgeChange("nose-width3-incr", "ears and nose", 0.09),
 )
 
 
@@ -61,12 +61,15 @@ def childhood_share(ages: Tensor) -> Tensor:
 def anchor_weights(ages: Tensor) -> Tensor:
     """``(batch, anchors)`` weights of the asset's people of two neighbouring ages.
 
-    From 1 to 11 years a head grows fast first and slowly then; between the other anchors the way is even.
+    A head grows fast first and slowly then: of what a boy of 11 lacks, nine tenths have come at 18. The old age that
+    follows comes slowly first.
     """
     years = torch.tensor(ANCHOR_YEARS, dtype=ages.dtype, device=ages.device)
     place = torch.searchsorted(years[1:-1], ages.contiguous(), right=True)
     share = ((ages - years[place]) / (years[place + 1] - years[place])).clamp(0.0, 1.0)
     share = torch.where(place == 1, share**0.75, share)
+    share = torch.where(place == 2, 1 - (1 - share) ** 2.5, share)
+    share = torch.where(place == 3, share**1.3, share)
     columns = torch.arange(len(years), device=ages.device)
     return (1 - share)[:, None] * (columns == place[:, None]) + share[:, None] * (columns == place[:, None] + 1)
 

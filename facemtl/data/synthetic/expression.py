@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from facemtl.data.synthetic.random_numbers import Purpose, draw_uniform

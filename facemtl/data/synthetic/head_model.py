@@ -41,6 +41,7 @@ class HeadModel(nn.Module):
     texture_coordinates: Tensor
     islands: Tensor
     occlusion: Tensor
+    regions: Tensor
     landmark_vertices: Tensor
     _basis: Tensor
     _late: Tensor
@@ -61,6 +62,7 @@ class HeadModel(nn.Module):
             ("texture_coordinates", asset.texture_coordinates),
             ("islands", asset.islands),
             ("occlusion", asset.occlusion),
+            ("regions", asset.regions),
             ("landmark_vertices", asset.landmarks),
             ("_basis", torch.cat(basis).flatten(1)),
             ("_late", late_changes(self.change_names)),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from facemtl.data.synthetic.random_numbers import Purpose, draw_uniform, to_normal
-from facemtl.data.synthetic.shape_spread import asymmetry_of, spread_of
+from facemtl.data.synthetic.shape_spread import asymmetry_of, mean_of, spread_of
 
 AGEING_RATES = ("sagging", "hollowing", "eye bags", "ears and nose", "fattening")
 """What ages in each person at a rate of its own."""
@@ -54,7 +54,8 @@ def draw_traits(seed: int, identities: Tensor, change_names: tuple[str, ...]) ->
     at = torch.tensor([shapes.index(_without_side(name)) for name in change_names])
     spread = torch.tensor([spread_of(name) for name in change_names], dtype=torch.float64)
     asymmetry = torch.tensor([asymmetry_of(name) for name in change_names], dtype=torch.float64)
-    changes = spread * common[:, at] + asymmetry * own
+    mean = torch.tensor([mean_of(name) for name in change_names], dtype=torch.float64)
+    changes = mean + spread * common[:, at] + asymmetry * own
     return Traits(
         gender=gender,
         masculinity=masculinity.float(),
