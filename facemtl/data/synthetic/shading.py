@@ -1,0 +1,132 @@
+"""What colour a point of skin, lip or eye shows: light times surface, for many points at once.
+
+Points come as planes ``(batch, points)``, a picture a row, because torch is fastest along long axes; a vector is three
+of them. Skin lets light in and out again beside where it fell: red light farthest. So its shadows are softened, red
+most (wrapped Lambert), and red light sees less of the bumps than blue.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from facemtl.data.synthetic.lighting import Light, harmonics
+
+Vector = tuple[Tensor, Tensor, Tensor]
+
+_WRAPS = (0.42, 0.2, 0.13)  # of red, green and blue in skin: how far light creeps round an edge
+_BLUR = (0.6, 0.3, 0.15)  # shares of the smooth normal that they see
+_FACING_REFLECTANCE = 0.034  # of skin and of eyes, both mostly water
+
+
+class Surface(NamedTuple):
+    """The points that are seen; planes are ``(batch, points)``, vectors three of them in the camera's directions."""
+
+    normal: Vector
+    """Of the smooth surface, of length 1."""
+    bumped: Vector
+    """With wrinkles and pores, of length 1."""
+    to_viewer: Vector
+    """Of length 1."""
+    albedo: Vector
+    """Share of red, green and blue light that comes back."""
+    gloss: Tensor
+    """In [0, 1], 0 for matt cloth, 0.35 for dry skin, 0.55 for an oily nose, 0.95 for a wet eye."""
+    scattering: Tensor
+    """In [0, 1], 1 for skin: how much light wanders inside."""
+    openness: Tensor
+    """In [0, 1], the share of the surrounding that is not hidden."""
+    lit: Tensor
+    """In [0, 1], 0 in the main light's shadow."""
+
+
+def shade(surface: Surface, light: Light) -> Vector:
+    """Linear red, green and blue of the points."""
+    rows = [_Row(light, number) for number in range(light.directions.shape[1])]
+    diffuse = list(_ambient(surface, light))
+    shine = _reflection(surface, light)
+    # openness hides lights, too, though less than the surrounding
+    visible = (surface.openness * 1.6).clamp(max=1.0)
+    for number, row in enumerate(rows):
+        shown = visible * surface.lit if number == 0 else visible
+        facing = _dot(surface.bumped, row.direction)
+        smooth = _dot(surface.normal, row.direction)
+        highlight = _highlight(surface, row.direction, facing) * shown
+        for channel in range(3):
+            wrap = _WRAPS[channel] * surface.scattering
+            blur = _BLUR[channel] * surface.scattering
+            lambert = ((facing + blur * (smooth - facing) + wrap) / (1 + wrap)).clamp_min(0)
+            # of what creeps into the shadow at an edge, red goes farthest
+            through = shown if number else shown + wrap * 0.5 * (visible - shown)
+            diffuse[channel] = diffuse[channel] + row.colour[channel] * lambert * through
+            shine[channel] = shine[channel] + row.colour[channel] * highlight
+    red, green, blue = (
+        albedo * channel + reflected for albedo, channel, reflected in zip(surface.albedo, diffuse, shine, strict=True)
+    )
+    return red, green, blue
+
+
+class _Row:
+    """A light as columns that spread over points."""
+
+    def __init__(self, light: Light, number: int) -> None:
+        self.direction = _columns(light.directions[:, number])
+        self.colour = _columns(light.colours[:, number])
+
+
+def _columns(values: Tensor) -> Vector:
+    x, y, z = (value[:, None] for value in values.unbind(1))
+    return x, y, z
+
+
+def _dot(first: Vector, second: Vector) -> Tensor:
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
+
+
+def _sum(first: Vector, second: Vector) -> Vector:
+    return first[0] + second[0], first[1] + second[1], first[2] + second[2]
+
+
+def _ambient(surface: Surface, light: Light) -> Vector:
+    """Light of the surrounding. Where it is hidden, red comes back from the skin around: crevices are reddish."""
+    polynomials = harmonics(*surface.bumped)
+    red, green, blue = (_weighted(polynomials, light.ambient[..., channel]) for channel in range(3))
+    hidden = (1 - surface.openness) * surface.scattering
+    open_red = surface.openness + 0.25 * hidden * surface.openness
+    return red.clamp_min(0) * open_red, green.clamp_min(0) * surface.openness, blue.clamp_min(0) * surface.openness
+
+
+def _highlight(surface: Surface, to_light: Vector, facing: Tensor) -> Tensor:
+    """Light mirrored at the surface: GGX's distribution with Karis's short form of visibility and Fresnel."""
+    half = _sum(surface.to_viewer, to_light)
+    length = _dot(half, half).rsqrt()
+    on_normal, on_light = _dot(surface.bumped, half) * length, _dot(to_light, half) * length
+    roughness = (1 - 0.93 * surface.gloss).square()
+    square = roughness.square()
+    spread = on_normal.clamp(0, 1).square() * (square - 1) + 1
+    grazing = (1 - on_light.clamp(0, 1)).square().square()
+    fresnel = _FACING_REFLECTANCE + (1 - _FACING_REFLECTANCE) * grazing * (1 - on_light.clamp(0, 1))
+    shape = square / (spread.square() * (on_light.square().clamp_min(0.1) * (4 * roughness + 2)))
+    return shape * fresnel * facing.clamp(0, 1)
+
+
+def _reflection(surface: Surface, light: Light) -> list[Tensor]:
+    """The surrounding mirrored in the surface: a sheen towards the edges, more of it on smooth skin and on eyes."""
+    facing = _dot(surface.bumped, surface.to_viewer)
+    x, y, z = (2 * facing * n - v for n, v in zip(surface.bumped, surface.to_viewer, strict=True))
+    grazing = 1 - facing.clamp(0, 1)
+    fresnel = _FACING_REFLECTANCE + (0.6 * surface.gloss) * grazing.square().square() * grazing
+    weight = fresnel * surface.openness * surface.gloss
+    # what is mirrored is less blurred than what lights a matt surface: its directions stand out more
+    polynomials = (torch.ones_like(x), 1.6 * x, 1.6 * y, 1.6 * z)
+    return [weight * _weighted(polynomials, light.ambient[..., channel]).clamp_min(0) for channel in range(3)]
+
+
+def _weighted(polynomials: tuple[Tensor, ...], weights: Tensor) -> Tensor:
+    """Sum of planes, each times its column of ``(batch, columns)``."""
+    total = polynomials[0] * weights[:, :1]
+    for at, polynomial in enumerate(polynomials[1:], 1):
+        total = total + polynomial * weights[:, at, None]
+    return total
