@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from facemtl.data.synthetic.random_numbers import Purpose, draw_uniform
 
 NUM_SHAPES = 9
+
+_GRID = 40
 
 
 class Background(NamedTuple):
@@ -75,19 +78,18 @@ def draw_background(seed: int, faces: Tensor) -> Background:
 
 def paint(background: Background, *, size: tuple[int, int]) -> Tensor:
     """Paint ``(batch, 3, height, width)`` in linear RGB."""
-    device = background.corners.device
-    y = ((torch.arange(size[0], device=device) + 0.5) / size[0])[:, None]
-    x = (torch.arange(size[1], device=device) + 0.5) / size[1]
+    # all edges are soft: a coarse grid has all there is
+    device, (height, width) = background.corners.device, (min(side, _GRID) for side in size)
+    y = ((torch.arange(height, device=device) + 0.5) / height)[:, None]
+    x = (torch.arange(width, device=device) + 0.5) / width
     top, bottom = background.corners[..., None, None].unbind(1)
     upper = top[:, 0] + (top[:, 1] - top[:, 0]) * x
     lower = bottom[:, 0] + (bottom[:, 1] - bottom[:, 0]) * x
     picture = upper + (lower - upper) * y
     for number in range(background.opacity.shape[1]):
-        if bool((background.opacity[:, number] == 0).all()):
-            continue
         cover = _cover(background, number, x, y)[:, None]
         picture = picture + cover * (background.colours[:, number, :, None, None] - picture)
-    return picture
+    return F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
 
 
 def _cover(background: Background, number: int, x: Tensor, y: Tensor) -> Tensor:

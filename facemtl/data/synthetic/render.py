@@ -8,16 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facemtl._core.checks import ShapeError, check_rank, check_size, shape_text
+from facemtl._core.checks import check_rank, check_size
 from facemtl.data.synthetic.background import Background, paint
 from facemtl.data.synthetic.camera import Camera, apply_matrices, project, turn
 from facemtl.data.synthetic.lighting import Light
-from facemtl.data.synthetic.occlusion import vertex_normals
-from facemtl.data.synthetic.rasterise import CoveredPixels, find_covered, interpolate_corners, interpolate_vertices
+from facemtl.data.synthetic.rasterise import CoveredPixels, find_covered
 from facemtl.data.synthetic.shading import Surface, Vector, shade
+from facemtl.data.synthetic.topology import Topology, smooth_normals, triangle_frames
 
 MAP_CHANNELS = ("red", "green", "blue", "height", "gloss", "scattering")
 """Of texture maps: linear albedo; height in centimetres; gloss and scattering as shading.Surface has them."""
+
+
+_POINTS_AT_ONCE = 2**14
 
 
 class RenderedFaces(NamedTuple):
@@ -33,24 +36,22 @@ class RenderedFaces(NamedTuple):
     """``(batch, 5, 2)`` x and y in pixels."""
 
 
-class Mesh(NamedTuple):
-    """A batch of heads of one topology."""
+class Heads(NamedTuple):
+    """A batch of heads of one mesh, in the head's own coordinates."""
 
     vertices: Tensor
-    """``(batch, vertices, 3)`` centimetres."""
-    triangles: Tensor
-    """``(triangles, 3)``."""
-    texture_coordinates: Tensor
-    """``(triangles, 3, 2)`` of the corners, in [0, 1], y downwards."""
+    """``(batch, vertices, 3)`` centimetres, x to the viewer's right, y up, z to the viewer."""
     landmarks: Tensor
     """``(batch, 5, 3)`` centimetres."""
     openness: Tensor
     """``(vertices,)`` or ``(batch, vertices)`` in [0, 1], the share of the surrounding that each vertex sees."""
+    maps: Tensor
+    """``(batch, 6, map height, map width)``, :data:`MAP_CHANNELS` of each head's texture maps."""
+    topology: Topology
 
 
 def render(
-    mesh: Mesh,
-    maps: Tensor,
+    heads: Heads,
     *,
     camera: Camera,
     light: Light,
@@ -62,8 +63,7 @@ def render(
     """Render heads.
 
     Args:
-        mesh: Of the heads.
-        maps: ``(batch, 6, map height, map width)`` of each head, :data:`MAP_CHANNELS`.
+        heads: What to render.
         camera: Poses and distances.
         light: On the heads.
         background: Behind them.
@@ -77,19 +77,20 @@ def render(
         :class:`RenderedFaces`. A face does not depend on the rest of the batch.
 
     Raises:
-        ShapeError: If ``maps`` do not have six channels or not one row for each head.
+        ShapeError: If ``heads.maps`` do not have six channels or not one row for each head.
     """
-    _check(mesh, maps)
-    turned = turn(mesh.vertices, camera)
+    _check(heads)
+    turned = turn(heads.vertices, camera)
     pixels = project(turned, camera, size=size)
-    landmarks = project(turn(mesh.landmarks, camera), camera, size=size)[..., :2]
+    landmarks = project(turn(heads.landmarks, camera), camera, size=size)[..., :2]
     if matrices is not None:
         pixels, landmarks = apply_matrices(matrices, pixels), apply_matrices(matrices, landmarks)
     fine = (size[0] * supersampling, size[1] * supersampling)
     spread = torch.tensor([supersampling, supersampling, 1], device=pixels.device, dtype=pixels.dtype)
     middle = torch.tensor([0.5, 0.5, 0], device=pixels.device, dtype=pixels.dtype)
-    covered = find_covered((pixels + middle) * spread - middle, mesh.triangles, size=fine)
-    colours, padded = _colours(mesh, maps, turned, camera, light, covered)
+    covered = find_covered((pixels + middle) * spread - middle, heads.topology.triangles, size=fine)
+    padded = _pad(covered)
+    colours = _colours(heads, turned, camera, light, covered, padded)
     return _gather(colours, padded, covered, paint(background, size=size), landmarks, supersampling)
 
 
@@ -113,41 +114,62 @@ def _pad(covered: CoveredPixels) -> _Padded:
 
 
 def _colours(
-    mesh: Mesh, maps: Tensor, turned: Tensor, camera: Camera, light: Light, covered: CoveredPixels
-) -> tuple[Vector, _Padded]:
+    heads: Heads, turned: Tensor, camera: Camera, light: Light, covered: CoveredPixels, padded: _Padded
+) -> Vector:
     """Linear red, green and blue ``(batch, points)`` of the covered pixels."""
-    padded = _pad(covered)
-    order = padded.order.flatten()
-    batch, points = padded.order.shape
-    rows = covered._replace(
-        triangles=covered.triangles.index_select(0, order),
-        barycentrics=covered.barycentrics.index_select(1, order),
-        places=torch.arange(batch, device=order.device).repeat_interleave(points)
-        * (covered.shape[1] * covered.shape[2]),
+    topology, batch = heads.topology, len(turned)
+    frames = triangle_frames(turned, topology)
+    normals = smooth_normals(frames, topology)
+    openness = heads.openness.expand(batch, -1)[..., None]
+    of_vertices = torch.cat((turned, normals, openness), -1).index_select(1, topology.sources)
+    places = topology.texture_coordinates.expand(batch, -1, -1)
+    sources = _Sources(
+        torch.cat((of_vertices, places), -1),
+        torch.stack([plane.flatten() for plane in (*frames.along_u, *frames.along_v)]),
     )
-    normals = vertex_normals(turned, mesh.triangles)
-    openness = mesh.openness.expand(batch, -1)[..., None]
-    of_vertices = interpolate_vertices(torch.cat((turned, normals, openness), -1), rows, mesh.triangles)
-    x, y, z, normal_x, normal_y, normal_z, openness = of_vertices.T.contiguous().view(-1, batch, points)
+    # the planes of a part stay in the processor's cache; a graphics card wants all at once
+    step = max(1, _POINTS_AT_ONCE // max(1, batch)) if turned.device.type == "cpu" else max(1, padded.order.shape[1])
+    parts = [shade(_surface(sources, heads, camera, covered, order), light) for order in padded.order.split(step, 1)]
+    red, green, blue = (torch.cat(channel, 1) for channel in zip(*parts, strict=True))
+    return red, green, blue
+
+
+class _Sources(NamedTuple):
+    """What points are interpolated and looked up from."""
+
+    of_vertices: Tensor
+    """``(batch, charted vertices, 9)``: place, normal, openness, texture coordinates."""
+    of_triangles: Tensor
+    """``(6, triangles · batch)``: gradients of the texture coordinates."""
+
+
+def _surface(sources: _Sources, heads: Heads, camera: Camera, covered: CoveredPixels, order: Tensor) -> Surface:
+    """The surface at some of the covered pixels, ``order (batch, points)``."""
+    batch, points = order.shape
+    triangles = covered.triangles.index_select(0, order.flatten())
+    pictures = torch.arange(batch, device=order.device)[:, None].expand(-1, points).flatten()
+    rows = heads.topology.charted.index_select(0, triangles) + (pictures * sources.of_vertices.shape[1])[:, None]
+    weights = covered.barycentrics.index_select(1, order.flatten()).T.contiguous()
+    # gathers and weighs in one pass over memory
+    values = F.embedding_bag(rows, sources.of_vertices.flatten(0, 1), mode="sum", per_sample_weights=weights)
+    x, y, z, normal_x, normal_y, normal_z, openness = values[:, :7].T.contiguous().view(-1, batch, points)
     normal = _unit(normal_x, normal_y, normal_z)
-    at = interpolate_corners(mesh.texture_coordinates, rows).view(batch, 1, points, 2)
-    texture = _sample(maps, at)
-    slope_u, slope_v = _slopes(maps, at, texture[3])
-    directions = _height_directions(turned, mesh, rows).view(-1, batch, points)
-    leaning = [n - slope_u * directions[axis] - slope_v * directions[3 + axis] for axis, n in enumerate(normal)]
-    bumped = _unit(leaning[0], leaning[1], leaning[2])
-    to_viewer = _unit(-x, -y, camera.distance[:, None] - z)
-    surface = Surface(
-        normal,
-        bumped,
-        to_viewer,
-        (texture[0], texture[1], texture[2]),
-        texture[4],
-        texture[5],
-        openness,
-        torch.ones_like(x),
+    at = values[:, 7:].view(batch, 1, points, 2)
+    texture = _sample(heads.maps, at)
+    slope_u, slope_v = _slopes(heads.maps, at, texture[3])
+    leans = sources.of_triangles.index_select(1, triangles * batch + pictures).view(6, batch, points)
+    # the surface rises where the height does, so its normal leans the other way
+    leaning = [part - slope_u * leans[axis] - slope_v * leans[3 + axis] for axis, part in enumerate(normal)]
+    return Surface(
+        normal=normal,
+        bumped=_unit(leaning[0], leaning[1], leaning[2]),
+        to_viewer=_unit(-x, -y, camera.distance[:, None] - z),
+        albedo=(texture[0], texture[1], texture[2]),
+        gloss=texture[4],
+        scattering=texture[5],
+        openness=openness,
+        lit=torch.ones_like(openness),
     )
-    return shade(surface, light), padded
 
 
 def _unit(x: Tensor, y: Tensor, z: Tensor) -> Vector:
@@ -170,25 +192,6 @@ def _slopes(maps: Tensor, at: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
     return (_sample(heights, aside)[0] - height) / step_u, (_sample(heights, below)[0] - height) / step_v
 
 
-def _height_directions(turned: Tensor, mesh: Mesh, rows: CoveredPixels) -> Tensor:
-    """``(6, points)``: by which vectors a normal leans for a slope along u and one along v, at each point.
-
-    They are the gradients of u and v on the triangle, per centimetre.
-    """
-    a, b, c = (turned.index_select(1, mesh.triangles[:, corner]) for corner in range(3))
-    first, second = b - a, c - a
-    uv = mesh.texture_coordinates
-    (u1, v1), (u2, v2) = (uv[:, 1] - uv[:, 0]).T, (uv[:, 2] - uv[:, 0]).T
-    normal = torch.linalg.cross(first, second)
-    area = normal.square().sum(-1, keepdim=True).clamp_min(1e-12)
-    # the gradient of a function with values 0, 1, 0 at the corners, and of one with 0, 0, 1
-    of_b, of_c = torch.linalg.cross(second, normal) / area, torch.linalg.cross(normal, first) / area
-    along_u = u1[:, None] * of_b + u2[:, None] * of_c
-    along_v = v1[:, None] * of_b + v2[:, None] * of_c
-    table = torch.cat((along_u, along_v), -1).flatten(0, 1)
-    return table.index_select(0, rows.pictures * len(mesh.triangles) + rows.triangles).T.contiguous()
-
-
 def _gather(
     colours: Vector, padded: _Padded, covered: CoveredPixels, behind: Tensor, landmarks: Tensor, supersampling: int
 ) -> RenderedFaces:
@@ -208,13 +211,10 @@ def _gather(
     return RenderedFaces(images + (1 - cover)[:, None] * behind, cover, depth, landmarks)
 
 
-def _check(mesh: Mesh, maps: Tensor) -> None:
-    check_rank("render", "mesh.vertices", mesh.vertices, ("batch", "vertices", "3"))
-    check_rank("render", "maps", maps, ("batch", str(len(MAP_CHANNELS)), "height", "width"))
-    check_size("render", "maps", maps, 0, "batch", len(mesh.vertices), advice="Give each head its own maps.")
-    check_size("render", "maps", maps, 1, "channels", len(MAP_CHANNELS))
-    if mesh.texture_coordinates.shape != (*mesh.triangles.shape, 2):
-        raise ShapeError(
-            f"render: 'mesh.texture_coordinates' must have shape {(*mesh.triangles.shape, 2)}, "
-            f"got {shape_text(mesh.texture_coordinates)}."
-        )
+def _check(heads: Heads) -> None:
+    check_rank("render", "heads.vertices", heads.vertices, ("batch", "vertices", "3"))
+    check_rank("render", "heads.maps", heads.maps, ("batch", str(len(MAP_CHANNELS)), "height", "width"))
+    batch, vertices = heads.vertices.shape[0], len(heads.topology.starts)
+    check_size("render", "heads.vertices", heads.vertices, 1, "vertices", vertices)
+    check_size("render", "heads.maps", heads.maps, 0, "batch", batch, advice="Give each head its own maps.")
+    check_size("render", "heads.maps", heads.maps, 1, "channels", len(MAP_CHANNELS))
