@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from facemtl._core.checks import check_ages, check_size
 from facemtl.data.synthetic.ageing_shape import anchor_weights, childhood_share, late_changes, late_share
-from facemtl.data.synthetic.head_asset import HeadAsset, SparseShapes, read_head_asset
+from facemtl.data.synthetic.head_asset import ANCHOR_YEARS, HeadAsset, SparseShapes, read_head_asset
 from facemtl.data.synthetic.person import AGEING_RATES, Traits
 
+_GROWN = 3  # of the anchors
 _FATTENING = AGEING_RATES.index("fattening")
 
 
@@ -52,6 +53,7 @@ class HeadModel(nn.Module):
         self.change_names = asset.changes.names[::2]
         self.action_names = asset.actions.names
         self.num_vertices = asset.people.shape[-2]
+        self._num_people = asset.people.shape[:3].numel()
         basis = [
             asset.people.flatten(0, 2),
             asset.fatness.flatten(0, 1),
@@ -87,6 +89,12 @@ class HeadModel(nn.Module):
         own = traits.changes * (1 - 0.45 * childhood_share(ages))[:, None]
         late = (late_share(ages)[:, None] * traits.ageing) @ self._late
         return own + late
+
+    def average_adult(self) -> Tensor:
+        """Return ``(vertices, 3)``, the mean of the young women and men of all ancestries."""
+        return (
+            self._basis[: self._num_people].view(2, len(ANCHOR_YEARS), -1, self.num_vertices, 3)[:, _GROWN].mean((0, 1))
+        )
 
     def landmarks(self, vertices: Tensor) -> Tensor:
         """Return the five landmarks ``(batch, 5, 3)``: the viewer's left eye first, right eye, nose, mouth corners."""
