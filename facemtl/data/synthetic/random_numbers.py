@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facemtl.data.random_words import random_words
+from facemtl._core.checks import check_indices
+from facemtl.data.random_words import LARGEST_SEED, random_words
 
 
 class Purpose(IntEnum):
@@ -35,8 +36,19 @@ def draw_uniform(seed: int, purpose: Purpose, indices: Tensor, *, count: int) ->
 
     Returns:
         ``(rows, count)`` float64; multiples of 2⁻⁵³ plus half of one, so that neither 0 nor 1 occurs.
+
+    Raises:
+        ShapeError: If ``indices`` is not ``(rows,)``.
+        TypeError: If they are no integers.
+        ValueError: If one is negative, or ``seed`` is outside 0 ... 2⁶⁴ − 1.
     """
-    rows = [random_words(seed, (int(purpose), int(index), 0), count=count) for index in indices]
+    where = f"Drawing {purpose.name.lower()}"
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"{where}: 'seed' must lie in 0 ... 2**64 - 1, got {seed}.")
+    check_indices(
+        where, "indices", indices, batch=len(indices) if indices.dim() else 1, limit=2**63 - 1, limit_name="2**63 - 1"
+    )
+    rows = [random_words(seed, (int(purpose), index, 0), count=count) for index in indices.tolist()]
     words = np.stack(rows) if rows else np.empty((0, count), np.uint64)
     return torch.from_numpy(((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
 
