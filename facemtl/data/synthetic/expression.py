@@ -8,8 +8,8 @@ from facemtl.data.synthetic.random_numbers import Purpose, draw_uniform
 
 _SMILE = (
     ("mouthSmile", 0.75),
-    ("cheekSquint", 0.45),
-    ("eyeSquint", 0.35),
+    ("cheekSquint", 0.40),
+    ("eyeSquint", 0.20),
     ("mouthDimple", 0.15),
     ("mouthUpperUp", 0.12),
 )
@@ -59,7 +59,8 @@ def _of(expression: tuple[tuple[str, float], ...], action_names: tuple[str, ...]
 
 def _gaze(sideways: Tensor, upwards: Tensor) -> dict[str, Tensor]:
     """Looking near the camera. Left and right are the person's own: out on one side is in on the other."""
-    side, up = 0.7 * (sideways - 0.5), 0.6 * (upwards - 0.55)
+    # At rest, MakeHuman's eyes look a few degrees upwards.
+    side, up = 0.7 * (sideways - 0.5), 0.5 * (upwards - 0.5) - 0.25
     left, right = side.clamp_min(0), (-side).clamp_min(0)
     high, low = up.clamp_min(0), (-up).clamp_min(0)
     return {

