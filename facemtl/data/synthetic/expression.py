@@ -60,7 +60,7 @@ def _of(expression: tuple[tuple[str, float], ...], action_names: tuple[str, ...]
 def _gaze(sideways: Tensor, upwards: Tensor) -> dict[str, Tensor]:
     """Looking near the camera. Left and right are the person's own: out on one side is in on the other."""
     # At rest, MakeHuman's eyes look a few degrees upwards.
-    side, up = 0.7 * (sideways - 0.5), 0.5 * (upwards - 0.5) - 0.25
+    side, up = 0.7 * (sideways - 0.5), 0.5 * (upwards - 0.5) - 0.10
     left, right = side.clamp_min(0), (-side).clamp_min(0)
     high, low = up.clamp_min(0), (-up).clamp_min(0)
     return {
