@@ -34,7 +34,7 @@ def draw_development(seed: int, faces: Tensor) -> Development:
     return Development(
         exposure=(0.25 * normal[:, 0]).float(),
         balance=torch.stack((1 + warmth, 1 - tint, 1 - warmth), 1).float(),
-        contrast=(1 + 0.1 * normal[:, 3]).float(),
+        contrast=(1.12 + 0.1 * normal[:, 3]).float(),
         saturation=(1 + 0.12 * normal[:, 4]).float(),
     )
 

@@ -37,8 +37,21 @@ def harmonics(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return torch.ones_like(x), x, y, z, x * y, y * z, 1.5 * z * z - 0.5, x * z, x * x - y * y
 
 
+def surrounding(light: Light) -> Tensor:
+    """``(batch, 9, 3)``: the ambient light, and the lights without shadows as if they belonged to it.
+
+    A matt surface blurs a light so much that polynomials of second order are within 0.07 of max(0, cosine).
+    """
+    x, y, z = light.directions[:, 1:].unbind(-1)
+    # the cosine of the angle between two vectors, max(0, t), is 1/4 + t/2 + 5/16 (3 t² − 1)/2 to the second order
+    first = (torch.full_like(x, 0.25), 0.5 * x, 0.5 * y, 0.5 * z)
+    second = (3 * x * y, 3 * y * z, 1.5 * z * z - 0.5, 3 * x * z, 0.75 * (x * x - y * y))
+    weights = torch.stack((*first, *(0.3125 * part for part in second)), 1)
+    return light.ambient + (weights[..., None] * light.colours[:, None, 1:]).sum(2)
+
+
 def draw_light(seed: int, faces: Tensor) -> Light:
-    """Draw the light of pictures: windows, rooms, overcast and sunny days, lamps.
+    """Draw the light of pictures: windows, rooms, overcast and sunny days, lamps, flashes.
 
     Args:
         seed: The data set's.
@@ -49,35 +62,35 @@ def draw_light(seed: int, faces: Tensor) -> Light:
     """
     uniform = draw_uniform(seed, Purpose.LIGHT, faces, count=40)
     normal = to_normal(uniform[:, 20:])
-    share = 0.3 + 0.45 * uniform[:, 0]  # of the main light in all
-    azimuth = 40 * normal[:, 0]
-    elevation = 32 + 18 * normal[:, 1]
-    key = _direction(azimuth, elevation.clamp(-10, 75))
+    softness = uniform[:, 8] ** 0.7
+    share = 0.45 + 0.4 * uniform[:, 0]  # of the main light in all
+    flash = uniform[:, 9] < 0.12
+    azimuth = torch.where(flash, 5.0, 42.0) * normal[:, 0]
+    elevation = torch.where(flash, 8 + 4 * normal[:, 1], (35 + 17 * normal[:, 1]).clamp(-5, 72))
+    key = _direction(azimuth, elevation)
     fill = _direction(-azimuth + 25 * normal[:, 2], 10 + 15 * normal[:, 3])
-    rim = _direction(torch.where(uniform[:, 1] < 0.5, -1.0, 1.0) * (130 + 20 * normal[:, 4]), 30 + 15 * normal[:, 5])
+    rim = _direction(torch.where(uniform[:, 1] < 0.5, -1.0, 1.0) * (125 + 18 * normal[:, 4]), 25 + 15 * normal[:, 5])
     key_colour, fill_colour, rim_colour, sky = (
-        _temperature(4.0 * normal[:, 6 + number] * step) for number, step in enumerate((0.25, 0.25, 0.3, 0.2))
+        _temperature(normal[:, 6 + number] * step) for number, step in enumerate((0.8, 0.8, 1.0, 0.6))
     )
-    strengths = (share, 0.25 * uniform[:, 2] * (1 - share), 0.8 * uniform[:, 3] ** 2 * (uniform[:, 4] < 0.4))
+    strengths = (1.1 * share, 0.35 * uniform[:, 2] * (1 - share), 0.9 * uniform[:, 3] * (uniform[:, 4] < 0.35))
     colours = [
         colour * strength[:, None]
         for colour, strength in zip((key_colour, fill_colour, rim_colour), strengths, strict=True)
     ]
     return Light(
-        ambient=_ambient(0.75 * (1 - share)[:, None] * sky, uniform[:, 5:8], normal[:, 10:18]).float(),
+        ambient=_ambient(0.9 * (1 - share)[:, None] * sky, uniform[:, 5:8], normal[:, 10:18]).float(),
         directions=torch.stack((key, fill, rim), 1).float(),
         colours=torch.stack(colours, 1).float(),
-        softness=uniform[:, 8].float(),
+        softness=softness.float(),
     )
 
 
 def _ambient(level: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
     """``(batch, 9, 3)``: brighter from above, and uneven as rooms are; never dark from anywhere."""
-    up = 0.25 + 0.35 * uniform[:, 0]
-    uneven = 0.09 * normal
-    uneven[:, 1] = uneven[:, 1] * 0.5 + up
-    uneven[:, 2] = uneven[:, 2] + 0.1  # what is behind the camera lights the face more than what is behind the face
-    uneven[:, 3:] *= 0.6
+    uneven = 0.15 * normal
+    uneven[:, 1] = 0.5 * uneven[:, 1] + 0.2 + 0.3 * uniform[:, 0]
+    uneven[:, 3:] *= 0.4
     ground = torch.stack((0.1 * uniform[:, 1], -0.02 * uniform[:, 1], -0.1 * uniform[:, 1]), -1)  # warm from below
     colours = torch.ones_like(level)[:, None] * uneven[:, :, None]
     colours[:, 1] = colours[:, 1] - ground

@@ -22,6 +22,7 @@ from facemtl._core.checks import check_floating, check_rank, check_size
 from facemtl.data.synthetic.triangle_boxes import BoxedTriangles, Kind, box_triangles, places_where
 
 _TESTED_AT_ONCE = 2**17  # pixels: a few float32 planes of this length stay in the second cache
+_WEIGHED_AT_ONCE = 2**15
 _LAST = 0x7FFFFFFF
 
 
@@ -47,13 +48,16 @@ class CoveredPixels(NamedTuple):
     """``(3, covered)``."""
     depth: Tensor
     """``(covered,)``."""
+    counts: Tensor
+    """``(batch,)``, of each picture's."""
     shape: tuple[int, int, int]
     """Batch, height and width."""
 
     @property
     def pictures(self) -> Tensor:
         """``(covered,)``, the picture of the batch that each is in."""
-        return self.places.div(self.shape[1] * self.shape[2], rounding_mode="floor")
+        places = torch.arange(self.shape[0], device=self.counts.device)
+        return places.repeat_interleave(self.counts, output_size=len(self.places))
 
     def dense(self) -> Fragments:
         """Spread over the pictures."""
@@ -104,28 +108,55 @@ def rasterise(
 
 def find_covered(vertices: Tensor, triangles: Tensor, *, size: tuple[int, int], cull: bool = True) -> CoveredPixels:
     """As :func:`rasterise`, but give the covered pixels only."""
+    batch, (height, width) = len(vertices), size
+    nearest, boxed = _nearest(vertices, triangles, size=size, cull=cull)
+    counts = (nearest.view(batch, height * width) > 0).sum(1)
+    places = places_where(nearest)
+    picture = torch.arange(batch, device=places.device).repeat_interleave(counts, output_size=len(places))
+    shown = _LAST - (nearest.index_select(0, places) & _LAST)
+    lookup = _Lookup(boxed, batch * len(triangles))
+    # the planes of a part stay in the processor's cache
+    parts = [
+        lookup.weigh(part[0] * len(triangles) + part[1], part[2] - part[0] * height * width, width)
+        for part in zip(*(of_all.split(_WEIGHED_AT_ONCE) for of_all in (picture, shown, places)), strict=True)
+    ]
+    weights, depth = (torch.cat(values, -1) for values in zip(*parts, strict=True))
+    return CoveredPixels(places, shown, weights, depth, counts, (batch, height, width))
+
+
+def measure_depth(vertices: Tensor, triangles: Tensor, *, size: tuple[int, int], cull: bool = True) -> Tensor:
+    """As :func:`rasterise`, but give the depth alone, ``(batch, height, width)``."""
+    nearest, _ = _nearest(vertices, triangles, size=size, cull=cull)
+    return (1 / (nearest >> 32).int().view(torch.float32)).view(len(vertices), *size)
+
+
+def _nearest(
+    vertices: Tensor, triangles: Tensor, *, size: tuple[int, int], cull: bool
+) -> tuple[Tensor, BoxedTriangles]:
+    """Keys of the flattened pixels, 0 for none: bits of the inverse depth, then the triangle's place from the end.
+
+    Positive numbers sort as their bits do.
+    """
     check_rank("rasterise", "vertices", vertices, ("batch", "vertices", "3"))
     check_size("rasterise", "vertices", vertices, 2, "x, y and depth", 3)
     check_floating("rasterise", "vertices", vertices)
     check_rank("rasterise", "triangles", triangles, ("triangles", "3"))
     check_size("rasterise", "triangles", triangles, 1, "corners", 3)
-    batch, (height, width) = vertices.shape[0], size
+    height, width = size
     boxed = box_triangles(vertices.detach().float(), triangles, size, cull=cull)
-    # keys: bits of the inverse depth, which sort as the positive numbers do, then the triangle's place from the end
-    nearest = torch.zeros(batch * height * width, dtype=torch.int64, device=vertices.device)
-    for kind, alike in boxed.by_kind():
-        planes = torch.cat((alike.edges(kind.dtype), alike.planes(alike.corners[2:].to(kind.dtype))))
-        picture = alike.numbers.div(len(triangles), rounding_mode="floor")
+    nearest = torch.zeros(len(vertices) * height * width, dtype=torch.int64, device=vertices.device)
+    for kinds, counts, alike in boxed.alike():
+        dtype = kinds[0].dtype
+        planes = torch.cat((alike.edges(dtype), alike.planes(alike.corners[2:].to(dtype))))
+        picture = alike.numbers.div(max(1, len(triangles)), rounding_mode="floor")
         places = (picture * height + alike.start[1].long()) * width + alike.start[0].long()
-        step = max(1, _TESTED_AT_ONCE // (kind.width * kind.height))
         keys = _LAST - (alike.numbers - picture * len(triangles))
-        for part in zip(planes.split(step, -1), places.split(step), keys.split(step), strict=True):
-            _draw(nearest, *part, kind=kind, width=width)
-    places = places_where(nearest)
-    picture = places.div(height * width, rounding_mode="floor")
-    shown = _LAST - (nearest.index_select(0, places) & _LAST)
-    barycentrics, depth = _weigh(boxed, picture * len(triangles) + shown, places - picture * height * width, width)
-    return CoveredPixels(places, shown, barycentrics, depth, (batch, height, width))
+        for kind, *group in zip(kinds, planes.split(counts, -1), places.split(counts), keys.split(counts), strict=True):
+            step = max(1, _TESTED_AT_ONCE // (kind.width * kind.height))
+            for part in zip(*(of_kind.split(step, -1) for of_kind in group), strict=True):
+                if len(part[-1]):
+                    _draw(nearest, *part, kind=kind, width=width)
+    return nearest, boxed
 
 
 def interpolate(attributes: Tensor, fragments: Fragments, triangles: Tensor) -> Tensor:
@@ -141,12 +172,14 @@ def interpolate(attributes: Tensor, fragments: Fragments, triangles: Tensor) -> 
         ``(batch, height, width, channels)``, 0 where nothing is seen.
     """
     batch, height, width = fragments.triangles.shape
-    places = (fragments.triangles.flatten() >= 0).nonzero()[:, 0]
+    seen = fragments.triangles >= 0
+    places = places_where(seen.flatten())
     covered = CoveredPixels(
         places,
         fragments.triangles.flatten()[places],
         fragments.barycentrics.view(-1, 3)[places].T,
         fragments.depth.flatten()[places],
+        seen.sum((1, 2)),
         (batch, height, width),
     )
     corners = attributes.shape[:2] == triangles.shape
@@ -204,20 +237,24 @@ def _draw(nearest: Tensor, planes: Tensor, places: Tensor, keys: Tensor, *, kind
     nearest.scatter_reduce_(0, hit_places, (nearness.long() << 32) | keys.index_select(0, which), "amax")
 
 
-def _weigh(boxed: BoxedTriangles, numbers: Tensor, places: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Barycentrics ``(3, covered)``, right in perspective, and depths of what pixels show, by triangles' numbers."""
-    last = int(boxed.numbers.max()) + 1 if len(boxed.numbers) else 0
-    slots = torch.empty(last, dtype=torch.int64, device=places.device)
-    slots[boxed.numbers] = torch.arange(len(boxed.numbers), device=places.device)
-    # on the picture, the weights of the second and third corner are linear
-    units = torch.eye(3, device=places.device)[1:, :, None].expand(-1, -1, len(boxed.numbers))
-    table = torch.cat((boxed.planes(units).flatten(0, 1), boxed.corners[2], boxed.start))
-    table = table.index_select(1, slots.index_select(0, numbers))
-    second, second_x, second_y, third, third_x, third_y, *_, start_x, start_y = table
-    row = places.div(width, rounding_mode="floor")
-    x, y = (places - row * width) - start_x, row - start_y
-    second = (second + second_x * x + second_y * y).clamp(0, 1)
-    third = torch.minimum((third + third_x * x + third_y * y).clamp_min(0), 1 - second)
-    weights = torch.stack((1 - second - third, second, third)) * table[6:9]
-    depth = 1 / weights.sum(0)
-    return weights * depth, depth
+class _Lookup:
+    """Barycentrics and depth of pixels whose triangles are known, from planes over the picture."""
+
+    def __init__(self, boxed: BoxedTriangles, numbers: int) -> None:
+        places = torch.arange(len(boxed.numbers), device=boxed.numbers.device)
+        self.slots = places.new_zeros(numbers).index_copy_(0, boxed.numbers, places)
+        # on the picture, the weights of the second and third corner are linear
+        units = torch.eye(3, device=places.device)[1:, :, None].expand(-1, -1, len(places))
+        self.table = torch.cat((boxed.planes(units).flatten(0, 1), boxed.corners[2], boxed.start))
+
+    def weigh(self, numbers: Tensor, places: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Barycentrics ``(3, covered)``, right in perspective, and depths."""
+        table = self.table.index_select(1, self.slots.index_select(0, numbers))
+        second, second_x, second_y, third, third_x, third_y, *_, start_x, start_y = table
+        row = places.div(width, rounding_mode="floor")
+        x, y = (places - row * width) - start_x, row - start_y
+        second = (second + second_x * x + second_y * y).clamp(0, 1)
+        third = torch.minimum((third + third_x * x + third_y * y).clamp_min(0), 1 - second)
+        weights = torch.stack((1 - second - third, second, third)) * table[6:9]
+        depth = 1 / weights.sum(0)
+        return weights * depth, depth

@@ -14,13 +14,14 @@ from facemtl.data.synthetic.camera import Camera, apply_matrices, project, turn
 from facemtl.data.synthetic.lighting import Light
 from facemtl.data.synthetic.rasterise import CoveredPixels, find_covered
 from facemtl.data.synthetic.shading import Surface, Vector, shade
+from facemtl.data.synthetic.shadow import cast_shadows
 from facemtl.data.synthetic.topology import Topology, smooth_normals, triangle_frames
 
 MAP_CHANNELS = ("red", "green", "blue", "height", "gloss", "scattering")
 """Of texture maps: linear albedo; height in centimetres; gloss and scattering as shading.Surface has them."""
 
 
-_POINTS_AT_ONCE = 2**14
+_POINTS_AT_ONCE = 2**15
 
 
 class RenderedFaces(NamedTuple):
@@ -105,7 +106,7 @@ class _Padded(NamedTuple):
 
 def _pad(covered: CoveredPixels) -> _Padded:
     batch, height, width = covered.shape
-    counts = torch.bincount(covered.pictures, minlength=batch)
+    counts = covered.counts
     longest = int(counts.max()) if batch else 0
     steps = torch.minimum(torch.arange(longest, device=counts.device), (counts - 1).clamp_min(0)[:, None])
     order = ((counts.cumsum(0) - counts)[:, None] + steps).clamp_max(max(0, len(covered.places) - 1))
@@ -120,8 +121,10 @@ def _colours(
     topology, batch = heads.topology, len(turned)
     frames = triangle_frames(turned, topology)
     normals = smooth_normals(frames, topology)
-    openness = heads.openness.expand(batch, -1)[..., None]
-    of_vertices = torch.cat((turned, normals, openness), -1).index_select(1, topology.sources)
+    openness = heads.openness.expand(batch, -1)
+    lit = cast_shadows(turned, normals, topology.triangles, to_light=light.directions[:, 0], softness=light.softness)
+    of_vertices = torch.cat((turned, normals, torch.stack((openness, lit), -1)), -1)
+    of_vertices = of_vertices.index_select(1, topology.sources)
     places = topology.texture_coordinates.expand(batch, -1, -1)
     sources = _Sources(
         torch.cat((of_vertices, places), -1),
@@ -138,7 +141,7 @@ class _Sources(NamedTuple):
     """What points are interpolated and looked up from."""
 
     of_vertices: Tensor
-    """``(batch, charted vertices, 9)``: place, normal, openness, texture coordinates."""
+    """``(batch, charted vertices, 10)``: place, normal, openness, share of light, texture coordinates."""
     of_triangles: Tensor
     """``(6, triangles · batch)``: gradients of the texture coordinates."""
 
@@ -152,9 +155,9 @@ def _surface(sources: _Sources, heads: Heads, camera: Camera, covered: CoveredPi
     weights = covered.barycentrics.index_select(1, order.flatten()).T.contiguous()
     # gathers and weighs in one pass over memory
     values = F.embedding_bag(rows, sources.of_vertices.flatten(0, 1), mode="sum", per_sample_weights=weights)
-    x, y, z, normal_x, normal_y, normal_z, openness = values[:, :7].T.contiguous().view(-1, batch, points)
+    x, y, z, normal_x, normal_y, normal_z, openness, lit = values[:, :8].T.contiguous().view(-1, batch, points)
     normal = _unit(normal_x, normal_y, normal_z)
-    at = values[:, 7:].view(batch, 1, points, 2)
+    at = values[:, 8:].view(batch, 1, points, 2)
     texture = _sample(heads.maps, at)
     slope_u, slope_v = _slopes(heads.maps, at, texture[3])
     leans = sources.of_triangles.index_select(1, triangles * batch + pictures).view(6, batch, points)
@@ -168,7 +171,7 @@ def _surface(sources: _Sources, heads: Heads, camera: Camera, covered: CoveredPi
         gloss=texture[4],
         scattering=texture[5],
         openness=openness,
-        lit=torch.ones_like(openness),
+        lit=lit,
     )
 
 

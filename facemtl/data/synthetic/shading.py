@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from facemtl.data.synthetic.lighting import Light, harmonics
+from facemtl.data.synthetic.lighting import Light, harmonics, surrounding
 
 Vector = tuple[Tensor, Tensor, Tensor]
 
-_WRAPS = (0.42, 0.2, 0.13)  # of red, green and blue in skin: how far light creeps round an edge
+_WRAPS = (0.44, 0.2, 0.13)  # of red, green and blue in skin: how far light creeps round an edge
 _BLUR = (0.6, 0.3, 0.15)  # shares of the smooth normal that they see
 _FACING_REFLECTANCE = 0.034  # of skin and of eyes, both mostly water
 
@@ -44,36 +44,34 @@ class Surface(NamedTuple):
 
 def shade(surface: Surface, light: Light) -> Vector:
     """Linear red, green and blue of the points."""
-    rows = [_Row(light, number) for number in range(light.directions.shape[1])]
-    diffuse = list(_ambient(surface, light))
-    shine = _reflection(surface, light)
-    # openness hides lights, too, though less than the surrounding
+    # what is hidden from the surrounding is hidden from lights, too, though less
     visible = (surface.openness * 1.6).clamp(max=1.0)
-    for number, row in enumerate(rows):
-        shown = visible * surface.lit if number == 0 else visible
-        facing = _dot(surface.bumped, row.direction)
-        smooth = _dot(surface.normal, row.direction)
-        highlight = _highlight(surface, row.direction, facing) * shown
-        for channel in range(3):
-            wrap = _WRAPS[channel] * surface.scattering
-            blur = _BLUR[channel] * surface.scattering
-            lambert = ((facing + blur * (smooth - facing) + wrap) / (1 + wrap)).clamp_min(0)
-            # of what creeps into the shadow at an edge, red goes farthest
-            through = shown if number else shown + wrap * 0.5 * (visible - shown)
-            diffuse[channel] = diffuse[channel] + row.colour[channel] * lambert * through
-            shine[channel] = shine[channel] + row.colour[channel] * highlight
-    red, green, blue = (
-        albedo * channel + reflected for albedo, channel, reflected in zip(surface.albedo, diffuse, shine, strict=True)
-    )
+    lit = visible * surface.lit
+    shine = _reflection(surface, light)
+    for number in range(light.directions.shape[1]):
+        direction, colour = _columns(light.directions[:, number]), _columns(light.colours[:, number])
+        highlight = _highlight(surface, direction) * (visible if number else lit)
+        shine = [part + share * highlight for part, share in zip(shine, colour, strict=True)]
+    diffuse = (part + main for part, main in zip(_ambient(surface, light), _main_light(surface, light), strict=True))
+    red, green, blue = (a * d + s for a, d, s in zip(surface.albedo, diffuse, shine, strict=True))
     return red, green, blue
 
 
-class _Row:
-    """A light as columns that spread over points."""
-
-    def __init__(self, light: Light, number: int) -> None:
-        self.direction = _columns(light.directions[:, number])
-        self.colour = _columns(light.colours[:, number])
+def _main_light(surface: Surface, light: Light) -> Vector:
+    """What the main light gives a matt surface, scattered inside as in skin."""
+    direction, colour = _columns(light.directions[:, 0]), _columns(light.colours[:, 0])
+    facing, smooth = _dot(surface.bumped, direction), _dot(surface.normal, direction)
+    difference = (smooth - facing) * surface.scattering
+    open_share = (surface.openness * 1.6).clamp(max=1.0)
+    lit, crept = surface.lit * open_share, surface.scattering * ((1 - surface.lit) * open_share)
+    red, green, blue = (
+        # red light goes farthest round an edge, and into the edge of a shadow
+        ((facing + _BLUR[channel] * difference + wrap) / (1 + wrap)).clamp_min(0)
+        * (lit + (0.4 * _WRAPS[channel]) * crept)
+        * colour[channel]
+        for channel, wrap in enumerate(_WRAPS[channel] * surface.scattering for channel in range(3))
+    )
+    return red, green, blue
 
 
 def _columns(values: Tensor) -> Vector:
@@ -92,14 +90,16 @@ def _sum(first: Vector, second: Vector) -> Vector:
 def _ambient(surface: Surface, light: Light) -> Vector:
     """Light of the surrounding. Where it is hidden, red comes back from the skin around: crevices are reddish."""
     polynomials = harmonics(*surface.bumped)
-    red, green, blue = (_weighted(polynomials, light.ambient[..., channel]) for channel in range(3))
+    around = surrounding(light)
+    red, green, blue = (_weighted(polynomials, around[..., channel]) for channel in range(3))
     hidden = (1 - surface.openness) * surface.scattering
     open_red = surface.openness + 0.25 * hidden * surface.openness
     return red.clamp_min(0) * open_red, green.clamp_min(0) * surface.openness, blue.clamp_min(0) * surface.openness
 
 
-def _highlight(surface: Surface, to_light: Vector, facing: Tensor) -> Tensor:
+def _highlight(surface: Surface, to_light: Vector) -> Tensor:
     """Light mirrored at the surface: GGX's distribution with Karis's short form of visibility and Fresnel."""
+    facing = _dot(surface.bumped, to_light)
     half = _sum(surface.to_viewer, to_light)
     length = _dot(half, half).rsqrt()
     on_normal, on_light = _dot(surface.bumped, half) * length, _dot(to_light, half) * length

@@ -41,18 +41,18 @@ class BoxedTriangles(NamedTuple):
     counts: tuple[int, ...]
     """Of triangles of each kind."""
 
-    def by_kind(self) -> Iterator[tuple[Kind, BoxedTriangles]]:
-        """Give each kind of box and its triangles."""
+    def alike(self) -> Iterator[tuple[tuple[Kind, ...], tuple[int, ...], BoxedTriangles]]:
+        """Give the kinds of one precision, how many triangles each has, and these triangles."""
         first = 0
-        for kind, count in zip(self.kinds, self.counts, strict=True):
-            part = slice(first, first := first + count)
-            if count:
-                yield (
-                    kind,
-                    self._replace(
-                        numbers=self.numbers[part], corners=self.corners[..., part], start=self.start[:, part]
-                    ),
-                )
+        for dtype in (torch.float32, torch.float64):
+            which = [at for at, kind in enumerate(self.kinds) if kind.dtype == dtype]
+            counts = tuple(self.counts[at] for at in which)
+            part = slice(first, first := first + sum(counts))
+            yield (
+                tuple(self.kinds[at] for at in which),
+                counts,
+                self._replace(numbers=self.numbers[part], corners=self.corners[..., part], start=self.start[:, part]),
+            )
 
     def edges(self, dtype: torch.dtype) -> Tensor:
         """Edge functions, at least 0 inside on all three sides, and nowhere else.
