@@ -26,13 +26,18 @@ from facemtl.data.contact_sheet import draw_contact_sheets
 from facemtl.data.datasets import FaceDataset
 from facemtl.data.identity_sampler import IdentitySampler
 from facemtl.data.landmark_lists import ListedFace, read_landmark_list
+from facemtl.data.pack_records import PackedRecords, pack_records
 from facemtl.data.photographs import PhotographError, read_photograph
 from facemtl.data.record_dataset import RecordDataset
+from facemtl.data.record_format import RecordError
+from facemtl.data.record_writer import RecordWriter
+from facemtl.data.records import RecordFile
 from facemtl.data.samples import FaceBatch, FaceSample, collate_faces
 from facemtl.data.shuffled_sampler import ShuffledSampler
 from facemtl.data.target_group_sampler import TargetGroupSampler
 from facemtl.data.target_groups import TargetGroupBatch, TargetGroupCollator
 from facemtl.data.transforms import random_flip
+from facemtl.data.verification_sets import VerificationSet, read_verification_set, write_verification_set
 from facemtl.heads.adaptive import AdaFace, MagFace
 from facemtl.heads.age import AgeHead, AgePrediction
 from facemtl.heads.combined import CombinedMargin
@@ -127,11 +132,15 @@ __all__ = [
     "MultiScaleIdentityConditionalModule",
     "NonSaturatingAdversarialLoss",
     "OneHotCondition",
+    "PackedRecords",
     "PatchDiscriminator",
     "PhotographError",
     "ProjectedBackbone",
     "PyramidFeatures",
     "RecordDataset",
+    "RecordError",
+    "RecordFile",
+    "RecordWriter",
     "ReleasedWeightsError",
     "ShapeError",
     "ShuffledSampler",
@@ -140,6 +149,7 @@ __all__ = [
     "TargetGroupBatch",
     "TargetGroupCollator",
     "TargetGroupSampler",
+    "VerificationSet",
     "YuNetDetector",
     "__version__",
     "align_folder",
@@ -157,15 +167,18 @@ __all__ = [
     "images_without_faces",
     "invert_similarity",
     "load_released_weights",
+    "pack_records",
     "paste_back",
     "pyramid_pool",
     "random_flip",
     "read_landmark_list",
     "read_photograph",
+    "read_verification_set",
     "reverse_gradient",
     "select_faces",
     "to_model_input",
     "to_uint8",
     "transform_points",
     "value_checks",
+    "write_verification_set",
 ]

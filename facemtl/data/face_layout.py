@@ -41,7 +41,9 @@ def header_image(columns: Sequence[str]) -> bytes:
 def find_layout(data: Mapped, table: RecordTable, damage: Damage) -> Layout | None:
     """Insightface's layout, if record 0 tells one; then every record above the faces is no face."""
     row = int(np.searchsorted(table.keys, 0))
-    if row == len(table) or table.keys[row] != 0 or table.counts[row] < 2:
+    if row == len(table) or table.keys[row] != 0:
+        return _inferred(table) if damage.count else None
+    if table.counts[row] < 2:
         return None
     start, end = int(table.starts[row]), int(table.ends[row])
     content = data[start:end] if end >= 0 else b"in several parts, as only a face can be"
@@ -85,7 +87,7 @@ def label_rows(table: RecordTable, columns: Sequence[str | None], damage: Damage
             continue
         values = table.labels[:, column]
         if name == "identity":
-            wrong = ~((values >= -1) & (values < 2**31) & (values == np.floor(values)))
+            wrong = ~((values >= -1) & (values < 2**31) & (values == np.rint(np.nan_to_num(values))))
             what = "its identity must be a whole number, −1 or more"
         elif name == "age":
             wrong = ~((values >= 0) & (values <= 100) | np.isnan(values))
@@ -105,34 +107,62 @@ def range_rows(
     """Which faces have the identity of the others of their range.
 
     The only redundancy that the format has: all faces of a range are of one identity, so that one whose label differs
-    has a damaged one. Ranges beyond 2^24 are rounded, in glint360k for example, and not judged.
+    has a damaged one. In a file with other damage, faces go too that no other bears out. Ranges beyond 2^24 are
+    rounded, in glint360k for example, and not judged.
     """
     good = np.ones(len(table), bool)
     ranges = table.select((table.keys >= layout.first_range) & (table.keys < layout.end))
     start, end = ranges.labels[:, 0], ranges.labels[:, 1]
-    sound = (ranges.counts >= 2) & (start >= 1) & (start <= end) & (start == np.floor(start)) & (end == np.floor(end))
+    whole = np.rint(np.nan_to_num(ranges.labels[:, :2])) == ranges.labels[:, :2]
+    sound = (ranges.counts >= 2) & (start >= 1) & (start <= end) & whole.all(1)
     sound &= end <= layout.first_range
     rounded = (ranges.counts >= 2) & ((start >= EXACT) | (end >= EXACT))
     damage.add_all("it must tell the keys of an identity's faces", ranges.numbers, ranges.offsets, ~sound & ~rounded)
     used = sound & ~rounded & (start < end)
-    if not used.any():
+    if not used.any() and (rounded.any() or not damage.count or layout.first_range == layout.end):
         return good
     (rows,) = np.nonzero(faces)
     keys, labels = table.keys[rows], table.labels[rows, identity]
-    bounds = np.stack((np.searchsorted(keys, start[used]), np.searchsorted(keys, end[used])), 1)
-    bounds = bounds[bounds[:, 0] < bounds[:, 1]]
-    if not len(bounds):
-        return good
-    padded = np.append(labels, labels[-1])  # reduceat's indices must lie inside
-    lowest = np.minimum.reduceat(padded, bounds.ravel())[::2]
-    highest = np.maximum.reduceat(padded, bounds.ravel())[::2]
-    for low, high in bounds[lowest != highest].tolist():
-        values, votes = np.unique(labels[low:high], return_counts=True)
-        most = values[votes.argmax()] if 2 * votes.max() > high - low else np.nan
-        good[rows[low:high][labels[low:high] != most]] = False
+    low, high = np.searchsorted(keys, start[used]), np.searchsorted(keys, end[used])
+    single = end[used] - start[used] == 1
+    agree = _votes(labels, low, high, single, alone_counts=not damage.count)
+    good[rows[~agree]] = False
     what = "its identity is not that of the other faces in its range"
     damage.add_all(what, table.numbers, table.offsets, ~good, _RANGES_ADVICE)
     return good
+
+
+def _votes(
+    labels: npt.NDArray[np.float32],
+    low: npt.NDArray[np.int64],
+    high: npt.NDArray[np.int64],
+    single: npt.NDArray[np.bool_],
+    *,
+    alone_counts: bool,
+) -> npt.NDArray[np.bool_]:
+    """Which labels are those of most others of their range, and of one other at least if there should be one.
+
+    ``alone_counts`` keeps labels that stand without another, or in no range, where nothing says that others were lost.
+    """
+    agree = np.full(len(labels), alone_counts)
+    filled = low < high
+    low, high, single = low[filled], high[filled], single[filled]
+    if not len(low):
+        return agree
+    bounds = np.stack((low, high), 1)
+    padded = np.append(labels, labels[-1])  # reduceat's indices must lie inside
+    lowest = np.minimum.reduceat(padded, bounds.ravel())[::2]
+    highest = np.maximum.reduceat(padded, bounds.ravel())[::2]
+    alone = (high - low == 1) & ~single & (not alone_counts)
+    steps = np.zeros(len(labels) + 1, np.int64)
+    np.add.at(steps, low, 1)
+    np.add.at(steps, high, -1)
+    agree |= np.cumsum(steps)[:-1] > 0
+    for start, end in bounds[(lowest != highest) | alone].tolist():
+        values, votes = np.unique(labels[start:end], return_counts=True)
+        most = values[votes.argmax()] if votes.max() > 1 and 2 * votes.max() > end - start else np.nan
+        agree[start:end] &= labels[start:end] == most
+    return agree
 
 
 def _columns(content: bytes) -> tuple[str | None, ...] | None:
@@ -142,6 +172,12 @@ def _columns(content: bytes) -> tuple[str | None, ...] | None:
         return names if set(named) <= set(COLUMNS) and len(set(named)) == len(named) > 0 else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _inferred(table: RecordTable) -> Layout | None:
+    """The layout of a file that has ranges, and has lost record 0."""
+    ranges = table.keys[(table.image_sizes() == 0) & (table.counts == 2)]
+    return Layout(int(ranges.min()), int(table.keys[-1]) + 1, None) if len(ranges) else None
 
 
 def _exact_keys(table: RecordTable, first: int, last: int) -> tuple[int, int]:

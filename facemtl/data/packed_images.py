@@ -42,7 +42,7 @@ class PackedImages:
         """The file of a face."""
         return self._folder + self.manifest.filenames[row]
 
-    def labels(self, row: int) -> float | tuple[float, float, float]:
+    def labels(self, row: int) -> int | tuple[int, float, int]:
         """What stands in the record's header."""
         identity = int(self.manifest.identities[row])
         if not self._vectors:

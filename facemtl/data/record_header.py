@@ -21,7 +21,7 @@ class RecordHeader(NamedTuple):
     """Bytes that it takes, after which the image starts."""
 
 
-def pack_header(labels: float | Sequence[float], *, number: int, second: int = 0) -> bytes:
+def pack_header(labels: float | int | Sequence[float | int], *, number: int, second: int = 0) -> bytes:
     """Bytes of a header with its id and id2: a number is written as the one label, a sequence as a vector.
 
     Raises:

@@ -36,7 +36,7 @@ def read_index(path: Path) -> RecordIndex:
         text += b"\n"
     letters = np.frombuffer(text, np.uint8)
     (separators,) = np.nonzero((letters < _ZERO) | (letters > _NINE))
-    wanted = np.resize(np.array([_TAB, _NEWLINE], np.uint8), len(separators))
+    wanted = np.where(np.arange(len(separators)) % 2, _NEWLINE, _TAB)
     digits = np.diff(separators, prepend=-1) - 1
     wrong = (letters[separators] != wanted) | (digits < 1) | (digits > _MOST_DIGITS)
     if wrong.any() or len(separators) % 2:

@@ -139,6 +139,7 @@ def scanned_table(data: Mapped, damage: Damage, *, columns: int) -> RecordTable:
         damage.add("the file does not start with a record", 0, 0, "Is it a .rec file?")
     words = _words(data)
     kinds = words[np.minimum(offsets // 4 + 1, len(words) - 1)] >> 29
+    kinds[offsets + 8 > len(data)] = WHOLE  # cut off after the magic
     before = np.concatenate(([LAST], kinds[:-1]))
     first = kinds <= FIRST
     stray = ~first & (np.isin(before, (WHOLE, LAST)) | (kinds > LAST))
@@ -153,12 +154,22 @@ def scanned_table(data: Mapped, damage: Damage, *, columns: int) -> RecordTable:
     return _headers(data, words, numbers, numbers, places[whole], parted, damage, columns)
 
 
-def keyed_by_id(table: RecordTable) -> RecordTable:
-    """The same records under the ids in their headers, if these are all different."""
-    ids = table.ids
-    if len(np.unique(ids)) < len(ids) or not (ids < 2**62).all():
+def keyed_by_id(table: RecordTable, damage: Damage) -> RecordTable:
+    """The same records under the ids in their headers, if these are all different.
+
+    In a file with records that hold no image, which insightface's layout has, keys mean something: there records whose
+    id is another's too are damaged, unless that is the rule.
+    """
+    ids, counts = np.unique(table.ids, return_counts=True)
+    if not len(ids) or ids[-1] >= 2**62:
         return table
-    return replace(table, keys=ids.astype(np.int64)).select(np.argsort(ids))
+    if len(ids) < len(table):
+        if 2 * len(ids) <= len(table) or table.image_sizes().all():
+            return table
+        twice = np.isin(table.ids, ids[counts > 1])
+        damage.add_all("its id is another's too", table.numbers, table.offsets, twice)
+        table = table.select(~twice)
+    return replace(table, keys=table.ids.astype(np.int64)).select(np.argsort(table.ids))
 
 
 def find_magic(data: Mapped, start: int, end: int) -> _Rows:

@@ -99,7 +99,7 @@ class RecordWriter:
         self,
         image: bytes | memoryview,
         *,
-        labels: float | Sequence[float],
+        labels: float | int | Sequence[float | int],
         key: int | None = None,
         id2: int = 0,
     ) -> int:

@@ -62,7 +62,8 @@ class RecordFile:
         columns: What the labels of a face are, in this order: ``"identity"``, ``"age"``, ``"gender"``, or None for
             others. By default what the file says, or the identity alone.
         use_index: ``False`` finds the records in the file itself, and does not look at its index.
-        on_damage: ``"raise"``, or ``"skip"`` to leave out damaged records, which are counted in ``num_damaged``.
+        on_damage: ``"raise"``, or ``"skip"`` to leave out damaged records, which are counted in ``num_damaged``. A file
+            with more faults than sound faces raises all the same.
 
     Raises:
         RecordError: If the file cannot be read, or is damaged and ``on_damage`` is ``"raise"``.
@@ -102,7 +103,7 @@ class RecordFile:
             table = scanned_table(self._data, damage, columns=width)
         table = self._checked(table, damage)
         if not self.indexed:
-            table = keyed_by_id(table)
+            table = keyed_by_id(table, damage)
         layout = find_layout(self._data, table, damage)
         self.columns = _chosen(columns, layout)
         self._all_keys, self._all_offsets = table.keys, table.offsets
@@ -210,34 +211,41 @@ class RecordFile:
         if not path.exists():
             return table
         checksums = read_checksums(path)
-        known = dict(zip(checksums["offset"].tolist(), checksums["header"].tolist(), strict=True))
-        places = zip(table.offsets.tolist(), table.starts.tolist(), table.ends.tolist(), strict=True)
-        view, crc = memoryview(self._data), zlib.crc32
-        found = [
-            crc(view[offset + 8 : start] if end >= 0 else table.parted[offset].join(self._data)[:start])
-            for offset, start, end in places
-        ]
-        wrong = np.array([known.get(offset) != crc for offset, crc in zip(table.offsets.tolist(), found, strict=True)])
-        wrong = wrong.astype(bool)
+        places = np.searchsorted(checksums["offset"], table.offsets).clip(max=len(checksums) - 1)
+        wrong = np.ones(len(table), bool)
+        if len(checksums):
+            found = np.array(self._header_sums(table), np.uint32)
+            wrong = (checksums["offset"][places] != table.offsets) | (checksums["header"][places] != found)
         if self.indexed:
             wrong |= table.keys.astype(np.uint64) != table.ids
         advice = "If another program rewrote the file, remove the .crc file."
         damage.add_all("its labels or its key are not what was written", table.numbers, table.offsets, wrong, advice)
-        if len(table) < len(known) and not damage.count:
-            damage.add(f"{len(known) - len(table):,} records that were written are missing", advice=advice)
+        if len(table) < len(checksums) and not damage.count:
+            damage.add(f"{len(checksums) - len(table):,} records that were written are missing", advice=advice)
         return table.select(~wrong)
 
+    def _header_sums(self, table: RecordTable) -> list[int]:
+        view, crc = memoryview(self._data), zlib.crc32
+        return [
+            crc(view[offset + 8 : start] if end >= 0 else table.parted[offset].join(self._data)[:start])
+            for offset, start, end in zip(
+                table.offsets.tolist(), table.starts.tolist(), table.ends.tolist(), strict=True
+            )
+        ]
+
     def _judge(self, on_damage: OnDamage) -> None:
-        if self.num_damaged and on_damage == "raise":
-            first = self.damage[0]
-            more = f" {self.num_damaged - 1:,} more faults were found." if self.num_damaged > 1 else ""
-            advice = f'{first.advice} Pass on_damage="skip" to read the rest.{more}'.strip()
+        """Raise if the caller wants that, or if more is damaged than sound; otherwise tell of what is left out."""
+        if not self.num_damaged:
+            return
+        first = self.damage[0]
+        if on_damage == "raise" or self.num_damaged > len(self):
+            advice = 'Pass on_damage="skip" to read the rest.' if self.num_damaged <= len(self) else ""
+            more = f"{self.num_damaged - 1:,} more faults were found, and {len(self):,} faces are sound."
+            advice = " ".join(filter(None, (first.advice, advice, more if self.num_damaged > 1 else "")))
             raise RecordError(first.path, first.reason, first.record, first.offset, advice)
-        if self.num_damaged:
-            _LOGGER.warning(
-                "RecordFile: %d faults, of which the first is %s %d faces are left.",
-                self.num_damaged, self.damage[0], len(self),
-            )  # fmt: skip
+        _LOGGER.warning(
+            "RecordFile: %d faults, of which the first is %s %d faces are left.", self.num_damaged, first, len(self)
+        )
 
 
 def _faces(table: RecordTable, layout: Layout | None, columns: tuple[str | None, ...], damage: Damage) -> RecordTable:

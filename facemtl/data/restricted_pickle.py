@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 _PREFIXES = ("numpy.core.", "numpy._core.")
 _PUSHED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -53,7 +54,7 @@ class _DType:
 class PickledArray:
     """An array, which in a pickle gets its content after it was made."""
 
-    value: np.ndarray[Any, Any] | None = None
+    value: npt.NDArray[np.generic] | None = None
 
 
 def unpickle(data: bytes) -> Any:
@@ -229,7 +230,7 @@ def _made(function: str, arguments: tuple[Any, ...]) -> Any:
             raise UnpicklingError(f"damaged pickle (a call for {function} that is not read here)", None)
 
 
-def _array(content: Any, dtype: Any, shape: Any) -> np.ndarray[Any, Any]:
+def _array(content: Any, dtype: Any, shape: Any) -> npt.NDArray[np.generic]:
     code = dtype.code.lstrip("|") if isinstance(dtype, _DType) else repr(dtype)
     if code not in _DTYPES:
         raise UnpicklingError(f"arrays must be of uint8 or bool, got {code[:40]}", None)

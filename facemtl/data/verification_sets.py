@@ -68,7 +68,9 @@ def read_verification_set(path: str | Path, *, max_bytes: int = 4 * 2**30) -> Ve
     return _checked(path, *content)
 
 
-def write_verification_set(path: str | Path, images: Sequence[bytes | memoryview], same: Sequence[bool]) -> None:
+def write_verification_set(
+    path: str | Path, images: Sequence[bytes | memoryview], same: Sequence[bool] | npt.NDArray[np.bool_]
+) -> None:
     """Write a ``.bin`` file that insightface's evaluation reads; it appears whole or not at all.
 
     Args:
