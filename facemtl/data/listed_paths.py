@@ -13,15 +13,23 @@ def listed_name(where: str, list_path: Path, line: int, text: str) -> str:
         ValueError: With the list's name and the line's number, if the name is empty, absolute, climbs by ``..`` (with
             either slash) or holds a NUL: joined blindly, such a name reads files outside the folder of photographs.
     """
-    if not text:
-        _refuse(where, list_path, line, text, "is empty", "Give a file's name.")
-    if "\0" in text:
-        _refuse(where, list_path, line, text, "holds a NUL character", "Repair the list.")
-    if text.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", text):
-        _refuse(where, list_path, line, text, "is absolute", "Give names relative to the folder of photographs.")
-    if ".." in re.split(r"[\\/]", text):
-        _refuse(where, list_path, line, text, "leaves the folder of photographs", "Remove the '..'.")
+    fault = name_fault(text)
+    if fault is not None:
+        raise ValueError(f"{where}: {str(list_path)!r}, line {line}: the name {text!r} {fault[0]}. {fault[1]}")
     return str(PurePosixPath(text))
+
+
+def name_fault(text: str) -> tuple[str, str] | None:
+    """What is wrong with a listed name and what to do about it; None if it stays below the folder it is relative to."""
+    if not text:
+        return "is empty", "Give a file's name."
+    if "\0" in text:
+        return "holds a NUL character", "Repair the list."
+    if text.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", text):
+        return "is absolute", "Give names relative to the folder of photographs."
+    if ".." in re.split(r"[\\/]", text):
+        return "leaves the folder of photographs", "Remove the '..'."
+    return None
 
 
 def stays_inside(real_root: Path, path: Path) -> bool:
@@ -46,7 +54,3 @@ def read_lines(where: str, path: Path) -> list[str]:
         raise ValueError(f"{where}: {str(path)!r} cannot be read: {error.strerror or error}.") from error
     lines = text.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
-
-
-def _refuse(where: str, list_path: Path, line: int, text: str, fault: str, advice: str) -> None:
-    raise ValueError(f"{where}: {str(list_path)!r}, line {line}: the name {text!r} {fault}. {advice}")
