@@ -12,7 +12,7 @@ from torch import Tensor
 _GRID = 64  # steps of a pixel that corners are rounded to
 _NEAR = 1e-3  # of the depth's unit; what is nearer than this is at the camera or behind it
 _FAR_OFF = 2.0**17  # pixels; beyond it products of two coordinates are no longer exact in float64
-_EXACT = 16  # pixels; for triangles up to it, sums of products of two coordinates are exact in float32
+_EXACT = 16  # pixels; for smaller triangles sums of products of two coordinates are exact in float32
 _SIDES = (3, 5, 8, _EXACT)
 
 
@@ -153,4 +153,4 @@ def _kind_of(sides: Tensor, extent: Tensor, size: tuple[int, int]) -> Tensor:
         edges = torch.tensor(bounds, device=sides.device, dtype=sides.dtype)
         width, height = torch.bucketize(sides, edges, out_int32=True)
         kinds.append(width * len(bounds) + height)
-    return torch.where(extent <= _EXACT * _GRID, kinds[0], kinds[1] + len(_SIDES) ** 2).to(torch.uint8)
+    return torch.where(extent < _EXACT * _GRID, kinds[0], kinds[1] + len(_SIDES) ** 2).to(torch.uint8)
