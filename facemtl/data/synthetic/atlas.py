@@ -76,7 +76,7 @@ def place_in_atlas(island: Island, corners: Tensor) -> Tensor:
 
 
 def place_eye(island: Island, offsets: Tensor) -> Tensor:
-    """Places of an eyeball's points; their ``offsets`` (right, up) from the pupil are in units of the eyeball's radius."""
+    """Places of an eyeball's points; their ``offsets`` (right, up) from the pupil are in units of its radius."""
     cell = CELLS[island]
     centre = torch.tensor([(cell.left + cell.right) / 2, (cell.top + cell.bottom) / 2])
     half = (cell.right - cell.left) / 2
