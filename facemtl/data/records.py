@@ -128,7 +128,7 @@ class RecordFile:
 
     @property
     def num_identities(self) -> int:
-        """One more than the largest identity: what a classifier of them needs, with identities that have no face."""
+        """One more than the largest identity, as a classifier needs; identities without a face count too."""
         return int(self.identities.max(initial=-1)) + 1
 
     def payload(self, index: int, /) -> memoryview:

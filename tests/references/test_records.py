@@ -8,6 +8,8 @@ import os
 import pickle
 import random
 import struct
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -194,6 +196,31 @@ def harmed(folder: Path, path: Path, generator: random.Random) -> Path:
             _, data = pictures.broken(data, generator)
         (folder / f"harmed{suffix}").write_bytes(data)
     return folder / "harmed.rec"
+
+
+FULL_DISK = """
+import resource, signal, sys
+from facemtl.data.record_writer import RecordWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
+try:
+    with RecordWriter(sys.argv[1], overwrite=True) as writer:
+        for key in range(40):
+            writer.write(bytes(1000), labels=key)
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.mark.parametrize("limit", [500, 30_000, 41_100])
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, limit: int) -> None:
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        writer.write(b"an image", labels=0)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.rec"), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large\n"
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 Truth = dict[int, tuple[bytes, int, float, int]]
