@@ -40,7 +40,7 @@ def harmonics(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
 def surrounding(light: Light) -> Tensor:
     """``(batch, 9, 3)``: the ambient light, and the lights without shadows as if they belonged to it.
 
-    A matt surface blurs a light so much that polynomials of second order are within 0.07 of max(0, cosine).
+    A matt surface blurs a light so much that polynomials of second order are within 0.1 of max(0, cosine).
     """
     x, y, z = light.directions[:, 1:].unbind(-1)
     # the cosine of the angle between two vectors, max(0, t), is 1/4 + t/2 + 5/16 (3 t² − 1)/2 to the second order
@@ -78,12 +78,26 @@ def draw_light(seed: int, faces: Tensor) -> Light:
         colour * strength[:, None]
         for colour, strength in zip((key_colour, fill_colour, rim_colour), strengths, strict=True)
     ]
-    return Light(
-        ambient=_ambient(0.9 * (1 - share)[:, None] * sky, uniform[:, 5:8], normal[:, 10:18]).float(),
-        directions=torch.stack((key, fill, rim), 1).float(),
-        colours=torch.stack(colours, 1).float(),
-        softness=softness.float(),
+    light = Light(
+        ambient=_ambient(0.9 * (1 - share)[:, None] * sky, uniform[:, 5:8], normal[:, 10:18]),
+        directions=torch.stack((key, fill, rim), 1),
+        colours=torch.stack(colours, 1),
+        softness=softness,
     )
+    # cameras expose for the face: most of what light is missing is made up for
+    factor = (0.85 / brightness(light)) ** 0.85
+    light = light._replace(ambient=light.ambient * factor[:, None, None], colours=light.colours * factor[:, None, None])
+    return Light(*(value.float() for value in light))
+
+
+def brightness(light: Light) -> Tensor:
+    """``(batch,)``, what a white matt face returns that looks at the viewer: the mean over slightly turned surfaces."""
+    normals = torch.tensor([[-0.6, 0.0, 0.8], [0.6, 0.0, 0.8], [0.0, 0.3, 0.954], [0.0, -0.3, 0.954]])
+    normals = normals.to(light.ambient)
+    polynomials = torch.stack(harmonics(*normals.unbind(1)), 1)
+    around = (polynomials[..., None] * surrounding(light)[:, None]).sum(2)
+    facing = (normals * light.directions[:, :1]).sum(2).clamp_min(0)
+    return (around + facing[..., None] * light.colours[:, :1]).mean((1, 2))
 
 
 def _ambient(level: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:

@@ -78,9 +78,12 @@ def render(
         :class:`RenderedFaces`. A face does not depend on the rest of the batch.
 
     Raises:
+        ValueError: If ``supersampling`` is below 1.
         ShapeError: If ``heads.maps`` do not have six channels or not one row for each head.
     """
     _check(heads)
+    if supersampling < 1:
+        raise ValueError(f"render: 'supersampling' must be at least 1, got {supersampling}.")
     turned = turn(heads.vertices, camera)
     pixels = project(turned, camera, size=size)
     landmarks = project(turn(heads.landmarks, camera), camera, size=size)[..., :2]
@@ -155,7 +158,7 @@ def _surface(sources: _Sources, heads: Heads, camera: Camera, covered: CoveredPi
     weights = covered.barycentrics.index_select(1, order.flatten()).T.contiguous()
     # gathers and weighs in one pass over memory
     values = F.embedding_bag(rows, sources.of_vertices.flatten(0, 1), mode="sum", per_sample_weights=weights)
-    x, y, z, normal_x, normal_y, normal_z, openness, lit = values[:, :8].T.contiguous().view(-1, batch, points)
+    x, y, z, normal_x, normal_y, normal_z, openness, lit = values[:, :8].T.contiguous().view(8, batch, points)
     normal = _unit(normal_x, normal_y, normal_z)
     at = values[:, 8:].view(batch, 1, points, 2)
     texture = _sample(heads.maps, at)

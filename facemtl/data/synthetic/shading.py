@@ -109,7 +109,7 @@ def _highlight(surface: Surface, to_light: Vector) -> Tensor:
     grazing = (1 - on_light.clamp(0, 1)).square().square()
     fresnel = _FACING_REFLECTANCE + (1 - _FACING_REFLECTANCE) * grazing * (1 - on_light.clamp(0, 1))
     shape = square / (spread.square() * (on_light.square().clamp_min(0.1) * (4 * roughness + 2)))
-    return shape * fresnel * facing.clamp(0, 1)
+    return shape * fresnel * (4 * surface.gloss).clamp_max(1) * facing.clamp(0, 1)
 
 
 def _reflection(surface: Surface, light: Light) -> list[Tensor]:

@@ -97,7 +97,10 @@ def smooth_normals(frames: TriangleFrames, topology: Topology) -> Tensor:
     batch = frames.area[0].shape[1]
     table = torch.cat(frames.area, 1)
     total = F.embedding_bag(topology.incident, table, topology.starts, mode="sum") if batch else table[:0]
-    return F.normalize(total.view(len(topology.starts), 3, batch), dim=1).permute(2, 0, 1)
+    x, y, z = total.view(len(topology.starts), 3, batch).unbind(1)
+    # written out: torch's own norm adds in another order in another batch
+    scale = (x * x + y * y + z * z).clamp_min(1e-24).rsqrt()
+    return torch.stack(((x * scale).T, (y * scale).T, (z * scale).T), -1)
 
 
 def _cross(
