@@ -160,6 +160,30 @@ def test_labels_that_cannot_be_true_are_refused(
     assert found.record == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "names", "reason"),
+    [
+        ((3.5, 4), b"", "the header must tell the keys of the first and last range, got 3.5 and 4"),
+        ((4, 3), b"", "the header must tell the keys of the first and last range, got 4 and 3"),
+        ((3, 4), b'{"facemtl labels": ["identity", "agf"]}', "the header must name labels among ('identity', "),
+        ((3, 4), b'{"facemtl labels": ["age", "age"]}', "the header must name labels among ('identity', "),
+        ((2, 3), b"", "the header tells of no such key"),
+        ((4, 5), b"", "1 of the 3 faces that the header tells of are not in the file"),
+    ],
+)
+def test_a_header_that_cannot_be_true_is_refused(
+    tmp_path: Path, labels: tuple[float, ...], names: bytes, reason: str
+) -> None:
+    path = tmp_path / "a.rec"
+    with RecordWriter(path) as writer:
+        writer.write(names, labels=labels, key=0)
+        writer.write(b"an image", labels=0)
+        writer.write(b"an image", labels=0)
+        if labels != (4, 5):
+            writer.write(b"", labels=(1, 3))
+    assert fault(path).reason.startswith(reason)
+
+
 def test_checksums_find_what_nothing_else_would(tmp_path: Path) -> None:
     path = tmp_path / "a.rec"
     with RecordWriter(path) as writer:

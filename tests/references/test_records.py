@@ -148,6 +148,27 @@ def test_an_interrupted_pack_goes_on_and_ends_the_same(tmp_path: Path, stops: tu
     assert len(list(target.parent.iterdir())) == 4
 
 
+def test_ranges_that_were_interrupted_are_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, target = write_faces(tmp_path / "faces", 9), tmp_path / "train.rec"
+    write = RecordWriter.write
+
+    def interrupt(writer: RecordWriter, image: bytes, **options: int) -> int:
+        if options["key"] == 11:
+            raise StopError
+        return write(writer, image, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordWriter, "write", interrupt)
+        with pytest.raises(StopError):
+            pack_records(manifest, target)
+    assert RecordFile(target.with_name("train.rec.part"), on_damage="skip").record(10).labels == (1.0, 4.0)
+    pack_records(manifest, target)
+    records = RecordFile(target)
+    assert records.identities.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert records.record(0).labels == (10.0, 13.0)
+    assert records.verify() == []
+
+
 def test_what_another_pack_left_is_not_taken_over(tmp_path: Path) -> None:
     manifest = write_faces(tmp_path / "faces", 6)
 
