@@ -60,8 +60,8 @@ class Progress:
             try:
                 from tqdm import tqdm
             except ImportError as error:
-                raise ImportError('align_folder: progress needs tqdm: pip install "facemtl[cli]"') from error
-            self._bar = tqdm(total=total, initial=done, unit="photo", disable=None)  # None: off where no terminal is
+                raise ImportError('progress needs tqdm: pip install "facemtl[cli]"') from error
+            self._bar = tqdm(total=total, initial=done, unit="face", disable=None)  # None: off where no terminal is
 
     def add(self, count: int) -> None:
         """Count photographs that are done."""

@@ -11,7 +11,15 @@ from facemtl.alignment.templates import FaceTemplate
 from facemtl.data.synthetic.appearance import Appearance
 from facemtl.data.synthetic.appearance_factors import AppearanceFactors, draw_appearance
 from facemtl.data.synthetic.background import Background, draw_background
-from facemtl.data.synthetic.camera import Camera, aligning_matrices, draw_camera, draw_errors, project, turn
+from facemtl.data.synthetic.camera import (
+    Camera,
+    aligning_matrices,
+    apply_matrices,
+    draw_camera,
+    draw_errors,
+    project,
+    turn,
+)
 from facemtl.data.synthetic.development import Development, develop, draw_development
 from facemtl.data.synthetic.expression import draw_actions
 from facemtl.data.synthetic.head_model import HeadModel
@@ -111,9 +119,18 @@ class FaceRenderer(nn.Module):
         return self.render(self.draw(identities.cpu(), ages.cpu(), pictures.cpu()))
 
     @torch.no_grad()
+    def landmarks(self, factors: FaceFactors) -> Tensor:
+        """Return the landmarks ``(batch, 5, 2)`` of pictures, without rendering them."""
+        drawn = moved(factors, self.head.triangles.device)
+        points = self.head.landmarks(self.head(drawn.traits, drawn.ages, drawn.actions))
+        size = (self.template.height, self.template.width)
+        seen = project(turn(points, drawn.camera), drawn.camera, size=size)[..., :2]
+        return apply_matrices(aligning_matrices(seen, self.template, errors=drawn.errors), seen)
+
+    @torch.no_grad()
     def render(self, factors: FaceFactors) -> TrueFaces:
         """Render what was drawn, perhaps with factors changed: one person in many lights, one age after another."""
-        drawn = FaceFactors(*(moved(part, self.head.triangles.device) for part in factors))
+        drawn = moved(factors, self.head.triangles.device)
         size = (self.template.height, self.template.width)
         vertices = self.head(drawn.traits, drawn.ages, drawn.actions)
         heads = self.appearance(drawn.appearance, drawn.traits, drawn.ages, self.head, vertices)
@@ -134,7 +151,7 @@ Part = TypeVar("Part")
 
 
 def moved(part: Part, device: torch.device) -> Part:
-    """A tensor, or a named tuple of tensors, on a device."""
+    """A tensor, or a named tuple of tensors and of such tuples, on a device."""
     if isinstance(part, Tensor):
         return cast(Part, part.to(device))
-    return type(part)(*(value.to(device) for value in cast("tuple[Tensor, ...]", part)))
+    return type(part)(*(moved(value, device) for value in cast("tuple[object, ...]", part)))

@@ -16,7 +16,7 @@ from facemtl.data.synthetic.surface_maps import SurfaceMaps
 
 # Absorbances of red, green and blue light: what comes back is exp(−sum). Fitted by eye to photographed skins.
 _BASE = (0.36, 0.78, 0.98)
-_MELANIN = (1.70, 2.06, 2.26)
+_MELANIN = (1.80, 2.06, 2.18)
 _BLOOD = (0.04, 0.42, 0.34)
 _SALLOW = (0.02, 0.06, 0.20)
 
@@ -125,7 +125,7 @@ class SkinPainter(nn.Module):
             freckles, spots = torch.roll(self._spots, (down, across), (1, 2))
             cheeks = self._freckled
             amount = 0.75 * factors.freckles[row] * cheeks * freckles
-            marks.append(amount + 0.33 * (late[row] * factors.wrinkling[row]) * spots * self._exposed)
+            marks.append(amount + 0.26 * (late[row] * factors.wrinkling[row]) * spots * self._exposed)
         total = torch.stack(marks) if marks else self._gloss.new_zeros(0, *self._gloss.shape)
         x, y, radius = factors.moles.unbind(-1)
         px, py = self._places[..., 0].flatten(), self._places[..., 1].flatten()

@@ -1,30 +1,23 @@
-"""The `facemtl` command: it parses, calls and says what came of it."""
+"""`facemtl align`: a folder of photographs to a folder of aligned faces."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from typing import Annotated, ClassVar, Literal
+
+import tyro
 
 from facemtl.alignment.detection import FaceDetector
 from facemtl.alignment.templates import FaceTemplate
+from facemtl.cli.messages import count, say
 from facemtl.data.align_folder import align_folder, choose_device
-from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport
+from facemtl.data.align_report import AlignmentReport
 from facemtl.data.align_settings import AlignSettings
 from facemtl.data.contact_sheet import draw_contact_sheets
-
-try:
-    import tyro
-except ImportError:  # main says what to install
-    _HAS_TYRO = False
-else:
-    _HAS_TYRO = True
 
 
 @dataclass(kw_only=True)
@@ -34,6 +27,8 @@ class AlignCommand:
     DESTINATION gets the crops, manifest.csv (source, crop, box, score, landmarks, matrix, residual) and rejected.csv
     (source, reason). Interrupt it at any time: the same command continues.
     """
+
+    continues: ClassVar[bool] = True
 
     source: Annotated[Path, tyro.conf.arg(metavar="SOURCE")]
     """Folder of photographs, or a manifest: CSV with a header, lines `id filename age gender`, or a name a line."""
@@ -147,7 +142,7 @@ class AlignCommand:
             )
         if not self.quiet:
             for line in _closing_lines(report, sheets):
-                _say(line, sys.stdout)
+                say(line, sys.stdout)
         return 0 if report.crops else 1
 
     def _detector(self) -> FaceDetector:
@@ -160,60 +155,6 @@ class AlignCommand:
         from facemtl.alignment.yunet import YuNetDetector
 
         return YuNetDetector(self.detector_weights, device=choose_device(self.device))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 error or nothing aligned, 130 interrupted."""
-    if not _HAS_TYRO:
-        _say('facemtl needs tyro: pip install "facemtl[cli]"')
-        return 1
-    commands: dict[str, Any] = {"align": Annotated[AlignCommand, tyro.conf.PositionalRequiredArgs]}
-    command: AlignCommand = tyro.extras.subcommand_cli_from_dict(
-        commands,
-        prog="facemtl",
-        description="PyTorch blocks for multi-task face models, from the terminal.",
-        args=arguments,
-    )
-    return _guarded(command.run, debug=command.debug or "FACEMTL_DEBUG" in os.environ)
-
-
-def _guarded(run: Callable[[], int], *, debug: bool) -> int:
-    """Turn errors into one readable line, and a request to stop into an orderly end."""
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return run()
-    except AlignmentInterrupted as error:
-        _say(f"Interrupted: {error.done} of {error.total} photographs are done. The same command continues.")
-        return 130
-    except KeyboardInterrupt:
-        _say("Interrupted. The same command continues.")
-        return 130
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        else:
-            _say(f"facemtl: {_one_line(error)}")
-        return 1
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _say(line: str, stream: TextIO | None = None) -> None:
-    """Print a line, with names that are no text escaped; on the terminal's error stream unless told otherwise."""
-    print(line.encode("utf-8", "backslashreplace").decode(), file=stream if stream is not None else sys.stderr)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        place = f": {error.filename!r}" if error.filename else ""
-        return f"{error.strerror}{place}. What was done is kept; the same command continues."
-    if isinstance(error, (ValueError, TypeError, ImportError, OSError)):
-        return " ".join(str(error).split())
-    return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
 
 
 def _template(name: str, size: str) -> FaceTemplate:
@@ -231,7 +172,7 @@ def _template(name: str, size: str) -> FaceTemplate:
 def _closing_lines(report: AlignmentReport, sheets: Sequence[Path]) -> list[str]:
     new = f" ({report.new} new)" if report.new < report.photographs else ""
     lines = [
-        f"{_count(report.photographs, 'photograph')}{new}, {_count(report.crops, 'crop')}, {report.rejected} rejected."
+        f"{count(report.photographs, 'photograph')}{new}, {count(report.crops, 'crop')}, {report.rejected} rejected."
     ]
     reasons = [f"{count} {reason}" for reason, count in list(report.reasons.items())[:3]]
     more = len(report.reasons) - len(reasons)
@@ -240,14 +181,10 @@ def _closing_lines(report: AlignmentReport, sheets: Sequence[Path]) -> list[str]
             f"Rejected: {', '.join(reasons)}{f' and {more} more reasons' if more else ''}; see {report.rejections}"
         )
     if report.passed_over:
-        lines.append(f"{_count(report.passed_over, 'other file')} passed over.")
+        lines.append(f"{count(report.passed_over, 'other file')} passed over.")
     if report.left_behind:
-        lines.append(f"{_count(report.left_behind, 'crop')} of photographs that are gone left in place, unlisted.")
+        lines.append(f"{count(report.left_behind, 'crop')} of photographs that are gone left in place, unlisted.")
     lines.append(f"Crops: {report.manifest}")
     if sheets:
         lines.append(f"Look at: {sheets[0]}" + (f" to {sheets[-1].name}" if len(sheets) > 1 else ""))
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,146 @@
+"""Label a data set that says nothing of ages and genders, by an estimator."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from facemtl.data.align_report import Progress
+from facemtl.data.estimators import AttributeEstimator, resized
+from facemtl.data.manifest import Manifest
+from facemtl.data.photographs import PhotographError, read_photograph
+
+
+class BrokenPhotograph(NamedTuple):
+    """A photograph that could not be labelled."""
+
+    name: str
+    """As the manifest has it."""
+
+    reason: str
+    """What is wrong with the file."""
+
+
+class LabelledManifest(NamedTuple):
+    """A manifest with estimated labels, and the photographs that have none."""
+
+    manifest: Manifest
+    """As given, with ages and genders filled in."""
+
+    num_ages: int
+    """Ages that were estimated."""
+
+    num_genders: int
+    """Genders that were estimated."""
+
+    broken: tuple[BrokenPhotograph, ...]
+    """Photographs that could not be read; their labels stay as they were."""
+
+
+def label_manifest(
+    manifest: Manifest,
+    estimator: AttributeEstimator,
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> LabelledManifest:
+    """Estimate the ages and genders that a manifest does not know; what ``facemtl data label`` does.
+
+    The paper's training sets were labelled so, by a commercial service. Estimates are no truth: a model that learns
+    from them inherits their errors, and a figure of age error on them measures agreement with the estimator.
+
+    Args:
+        manifest: Of aligned faces, as the estimator wants them; other sizes are resized.
+        estimator: :class:`~facemtl.data.estimators.MTLFaceEstimator`, :class:`~facemtl.data.estimators.OnnxEstimator`,
+            or any callable with an ``input_size``.
+        batch_size: Faces that are estimated together.
+        workers: Processes that read photographs; 0 reads in this one.
+        overwrite: Estimate labels that are known, too.
+        progress: Show a bar on the terminal (needs tqdm).
+
+    Returns:
+        :class:`LabelledManifest`.
+
+    Raises:
+        ValueError: If ``batch_size`` or ``workers`` is out of range, or the estimator answers for another number of
+            faces than it was asked.
+    """
+    if batch_size < 1:
+        raise ValueError(f"label_manifest: 'batch_size' must be at least 1, got {batch_size}.")
+    if workers < 0:
+        raise ValueError(f"label_manifest: 'workers' must be at least 0, got {workers}.")
+    ages, genders = manifest.ages.copy(), manifest.genders.copy()
+    wanted = np.flatnonzero(overwrite | np.isnan(ages) | (genders < 0))
+    photographs = _Photographs(manifest, wanted, estimator.input_size)
+    loader = DataLoader(photographs, batch_size=batch_size, num_workers=workers, collate_fn=_collate)
+    broken: list[BrokenPhotograph] = []
+    counts = np.zeros(2, np.int64)
+    with Progress(len(wanted), 0, progress) as bar:
+        for images, indices, failed in loader:
+            broken += failed
+            if len(indices):
+                counts += _estimate(estimator, images, indices, ages, genders, overwrite=overwrite)
+            bar.add(len(indices) + len(failed))
+    labelled = dataclasses.replace(manifest, ages=ages, genders=genders)
+    return LabelledManifest(labelled, int(counts[0]), int(counts[1]), tuple(broken))
+
+
+def _estimate(
+    estimator: AttributeEstimator,
+    images: Tensor,
+    indices: np.ndarray[tuple[int], np.dtype[np.int64]],
+    ages: np.ndarray[tuple[int], np.dtype[np.float32]],
+    genders: np.ndarray[tuple[int], np.dtype[np.int8]],
+    *,
+    overwrite: bool,
+) -> tuple[int, int]:
+    """Fill in what is wanted of a batch, in place; the numbers of ages and of genders."""
+    estimated = estimator(images)
+    for name, values in (("ages", estimated.ages), ("genders", estimated.genders)):
+        if values is not None and values.shape != (len(indices),):
+            raise ValueError(
+                f"label_manifest: the estimator must give {name} of shape ({len(indices)},), got {tuple(values.shape)}."
+            )
+    without_age = indices if overwrite else indices[np.isnan(ages[indices])]
+    ages[without_age] = estimated.ages.numpy()[np.isin(indices, without_age)]
+    if estimated.genders is None:
+        return len(without_age), 0
+    without_gender = indices if overwrite else indices[genders[indices] < 0]
+    genders[without_gender] = estimated.genders.numpy()[np.isin(indices, without_gender)]
+    return len(without_age), len(without_gender)
+
+
+class _Photographs(Dataset["tuple[Tensor | None, int, BrokenPhotograph | None]"]):
+    """The photographs that want labels, at the estimator's size; or why there is none."""
+
+    def __init__(
+        self, manifest: Manifest, wanted: np.ndarray[tuple[int], np.dtype[np.int64]], size: tuple[int, int]
+    ) -> None:
+        self.manifest, self.wanted, self.size = manifest, wanted, size
+
+    def __len__(self) -> int:
+        return len(self.wanted)
+
+    def __getitem__(self, number: int) -> tuple[Tensor | None, int, BrokenPhotograph | None]:
+        index = int(self.wanted[number])
+        try:
+            return resized(read_photograph(self.manifest.path(index)), self.size), index, None
+        except PhotographError as error:
+            return None, index, BrokenPhotograph(self.manifest.filenames[index], error.reason)
+
+
+_Batch = tuple[Tensor, "np.ndarray[tuple[int], np.dtype[np.int64]]", list[BrokenPhotograph]]
+
+
+def _collate(items: list[tuple[Tensor | None, int, BrokenPhotograph | None]]) -> _Batch:
+    images = [image for image, _, _ in items if image is not None]
+    indices = np.array([index for image, index, _ in items if image is not None], np.int64)
+    stacked = torch.stack(images) if images else torch.empty(0, 3, 0, 0, dtype=torch.uint8)
+    return stacked, indices, [failed for _, _, failed in items if failed is not None]
