@@ -36,7 +36,6 @@ def test_parts_fit_each_other() -> None:
     asset = read_head_asset()
     vertices = asset.people.shape[-2]
     assert asset.people.shape == (2, len(ANCHOR_YEARS), len(ANCESTRIES), vertices, 3)
-    assert asset.fatness.shape == (2, 2, vertices, 3)
     assert asset.triangles.unique().tolist() == list(range(vertices))
     assert asset.texture_coordinates.shape == (len(asset.triangles), 3, 2)
     assert asset.regions.shape == (vertices, len(REGIONS))

@@ -12,7 +12,8 @@ from facemtl.data.synthetic.ageing_shape import anchor_weights, childhood_share,
 from facemtl.data.synthetic.atlas import Island
 from facemtl.data.synthetic.expression import draw_actions
 from facemtl.data.synthetic.head_asset import ANCHOR_YEARS
-from facemtl.data.synthetic.person import Traits, draw_traits
+from facemtl.data.synthetic.head_model import fatness_at
+from facemtl.data.synthetic.person import AGEING_RATES, Traits, draw_traits
 from facemtl.data.synthetic.shape_spread import asymmetry_of, spread_of
 from tests.synthetic_heads import average_people, head_model, measures, people, vertices_of
 
@@ -52,7 +53,7 @@ def test_the_people_of_a_seed_stay_who_they_are() -> None:
         "masculinity": "6ea0796586f02fe7",
         "ancestry": "aea93cb20d4f6dcf",
         "fatness": "23db9b4eea8d34b7",
-        "changes": "c6d87b8dde8d455c",
+        "changes": "1ad8eb728f52da81",
         "ageing": "f0f30ce0540fdacb",
     }
     assert fingerprint(draw_actions(7, torch.arange(64), head_model().action_names)) == "3f60fcb9fc2164ad"
@@ -175,6 +176,26 @@ def test_people_age_in_their_own_ways() -> None:
     for age, least, most in ((20.0, 0.0, 1e-6), (75.0, 0.05, 2.0)):
         difference = head_model()(fast, torch.tensor([age])) - head_model()(one, torch.tensor([age]))
         assert least <= difference.norm(dim=-1).max() <= most
+
+
+def test_fat_faces_are_wide_and_thin_ones_narrow() -> None:
+    jaw = next(measure for measure in measures() if measure.name == "width of the jaw")
+    fatness = torch.tensor([-0.8, 0.0, 0.8])
+    vertices = head_model()(average_people(3)._replace(fatness=fatness), torch.full((3,), 22.0))
+    width = 10 * (vertices[:, jaw.first] - vertices[:, jaw.second]).norm(dim=-1)
+    assert 2 < width[1] - width[0] < 15
+    assert 2 < width[2] - width[1] < 15
+    pupils = head_model().landmarks(vertices)[:, :2]
+    assert torch.allclose(pupils, pupils[1].expand(3, 2, 3), atol=0.05)
+
+
+def test_people_put_on_weight_in_their_own_ways() -> None:
+    traits = average_people(2)
+    traits.ageing[:, AGEING_RATES.index("fattening")] = torch.tensor([0.6, 1.4])
+    young, old, oldest = (fatness_at(traits, torch.full((2,), age)) for age in (20.0, 60.0, 95.0))
+    assert young.tolist() == [0, 0]
+    assert 0 < old[0] < old[1]
+    assert (oldest < old).all()
 
 
 def mirrored() -> Tensor:

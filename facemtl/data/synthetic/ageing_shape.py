@@ -9,6 +9,7 @@ from torch import Tensor
 
 from facemtl.data.synthetic.head_asset import ANCHOR_YEARS
 from facemtl.data.synthetic.person import AGEING_RATES
+from facemtl.data.synthetic.shape_spread import CHANGES_OF_FATNESS
 
 
 class AgeChange(NamedTuple):
@@ -72,6 +73,12 @@ def anchor_weights(ages: Tensor) -> Tensor:
     share = torch.where(place == 3, share**1.3, share)
     columns = torch.arange(len(years), device=ages.device)
     return (1 - share)[:, None] * (columns == place[:, None]) + share[:, None] * (columns == place[:, None] + 1)
+
+
+def fatness_changes(change_names: tuple[str, ...]) -> Tensor:
+    """``(changes,)``: what fatness does to each local change."""
+    of = dict(CHANGES_OF_FATNESS)
+    return torch.tensor([of.get(name.removeprefix("l-").removeprefix("r-"), 0.0) for name in change_names])
 
 
 def late_changes(change_names: tuple[str, ...]) -> Tensor:

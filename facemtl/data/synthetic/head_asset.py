@@ -50,8 +50,6 @@ class HeadAsset(NamedTuple):
     """``(triangles,)``, the :class:`~facemtl.data.synthetic.atlas.Island` of each."""
     people: Tensor
     """``(gender, anchor age, ancestry, vertices, 3)``; gender 1 is male."""
-    fatness: Tensor
-    """``(gender, 2, vertices, 3)``, offsets to the thinnest and to the fattest."""
     changes: SparseShapes
     """Local changes, in pairs: to one side, and to the other."""
     actions: SparseShapes
@@ -71,7 +69,6 @@ def write_head_asset(path: Path, asset: HeadAsset) -> None:
         "texture_coordinates": (asset.texture_coordinates * 65535).round().to(torch.uint16),
         "islands": asset.islands.to(torch.uint8),
         "people": _steps(asset.people),
-        "fatness": _steps(asset.fatness),
         "landmarks": asset.landmarks.to(torch.int16),
         "occlusion": (asset.occlusion * 255).round().to(torch.uint8),
         "regions": (asset.regions * 255).round().to(torch.uint8),
@@ -96,7 +93,6 @@ def read_head_asset(path: Path = HEAD_FILE) -> HeadAsset:
         texture_coordinates=tensors["texture_coordinates"].float() / 65535,
         islands=tensors["islands"].long(),
         people=_centimetres(tensors["people"]),
-        fatness=_centimetres(tensors["fatness"]),
         changes=_sparse("changes", tensors, about),
         actions=_sparse("actions", tensors, about),
         landmarks=tensors["landmarks"].long(),

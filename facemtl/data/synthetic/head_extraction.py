@@ -49,14 +49,11 @@ def extract_head() -> HeadAsset:
     people = _people(model, used)
     adult = people[:, _YOUNG].mean((0, 1))
     landmarks = _landmarks(adult, triangles, islands)
-    average = torch.stack([_person(model, used, _YOUNG, gender) for gender in (0, 1)])
-    extremes = torch.stack([_person(model, used, _YOUNG, gender, weight=w) for gender in (0, 1) for w in (0.0, 1.0)])
     return HeadAsset(
         triangles=triangles,
         texture_coordinates=_atlas(adult, triangles, islands, corners[kept], landmarks),
         islands=islands,
         people=_centred(people, landmarks),
-        fatness=_centred(extremes, landmarks).unflatten(0, (2, 2)) - _centred(average, landmarks)[:, None],
         changes=_changes(model, used),
         actions=_actions(model, used),
         landmarks=landmarks,
@@ -109,14 +106,10 @@ def _people(model: Any, used: Tensor) -> Tensor:
     return torch.stack(shapes).unflatten(0, (2, len(_AGES), len(ANCESTRIES)))
 
 
-def _person(
-    model: Any, used: Tensor, age: int, gender: int, *, ancestry: str | None = None, weight: float = 0.5
-) -> Tensor:
-    """Vertices at rest. anny's gender is 0 for male."""
-    mixture = {name: float(ancestry in (name, None)) for name in ANCESTRIES}
-    coefficients = model.get_phenotype_blendshape_coefficients(
-        gender=1.0 - gender, age=_AGES[age], weight=weight, **mixture
-    )
+def _person(model: Any, used: Tensor, age: int, gender: int, *, ancestry: str) -> Tensor:
+    """Vertices at rest. anny's gender is 0 for male; its weight and muscle do not reach the face, so they stay even."""
+    mixture = {name: float(name == ancestry) for name in ANCESTRIES}
+    coefficients = model.get_phenotype_blendshape_coefficients(gender=1.0 - gender, age=_AGES[age], **mixture)
     return _upright(model.get_rest_vertices(coefficients)[0][used])
 
 

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from facemtl._core.checks import check_ages, check_size
-from facemtl.data.synthetic.ageing_shape import anchor_weights, childhood_share, late_changes, late_share
+from facemtl.data.synthetic.ageing_shape import (
+    anchor_weights,
+    childhood_share,
+    fatness_changes,
+    late_changes,
+    late_share,
+)
 from facemtl.data.synthetic.head_asset import ANCHOR_YEARS, HeadAsset, SparseShapes, read_head_asset
 from facemtl.data.synthetic.person import AGEING_RATES, Traits
 
@@ -46,6 +52,7 @@ class HeadModel(nn.Module):
     landmark_vertices: Tensor
     _basis: Tensor
     _late: Tensor
+    _fat: Tensor
 
     def __init__(self, asset: HeadAsset | None = None) -> None:
         super().__init__()
@@ -56,7 +63,6 @@ class HeadModel(nn.Module):
         self._num_people = asset.people.shape[:3].numel()
         basis = [
             asset.people.flatten(0, 2),
-            asset.fatness.flatten(0, 1),
             *(_dense(shapes, self.num_vertices) for shapes in (asset.changes, asset.actions)),
         ]
         for name, buffer in (
@@ -68,6 +74,7 @@ class HeadModel(nn.Module):
             ("landmark_vertices", asset.landmarks),
             ("_basis", torch.cat(basis).flatten(1)),
             ("_late", late_changes(self.change_names)),
+            ("_fat", fatness_changes(self.change_names)),
         ):
             self.register_buffer(name, buffer, persistent=False)
 
@@ -81,14 +88,14 @@ class HeadModel(nn.Module):
         ages = ages.to(self._basis.dtype)
         changes = self.changes_at(traits, ages)
         pairs = torch.stack((changes.clamp_min(0), (-changes).clamp_min(0)), -1).flatten(1)
-        weights = (_base_weights(traits, ages), self._fatness_weights(traits, ages), pairs, actions)
+        weights = (_base_weights(traits, ages), pairs, actions)
         return (torch.cat(weights, 1) @ self._basis).unflatten(1, (self.num_vertices, 3))
 
     def changes_at(self, traits: Traits, ages: Tensor) -> Tensor:
-        """Return ``(batch, changes)``, the person's local changes with those of age."""
+        """Return ``(batch, changes)``, the person's local changes with those of fatness and of age."""
         own = traits.changes * (1 - 0.45 * childhood_share(ages))[:, None]
         late = (late_share(ages)[:, None] * traits.ageing) @ self._late
-        return own + late
+        return own + fatness_at(traits, ages)[:, None] * self._fat + late
 
     def average_adult(self) -> Tensor:
         """Return ``(vertices, 3)``, the mean of the young women and men of all ancestries."""
@@ -100,13 +107,12 @@ class HeadModel(nn.Module):
         """Return the five landmarks ``(batch, 5, 3)``: the viewer's left eye first, right eye, nose, mouth corners."""
         return vertices[:, self.landmark_vertices]
 
-    def _fatness_weights(self, traits: Traits, ages: Tensor) -> Tensor:
-        """``(batch, 4)``: of the offsets to the thinnest and fattest woman and man. People put on weight to 60."""
-        gained = 0.25 * ((ages - 20) / 40).clamp(0, 1) * (2 * traits.ageing[:, _FATTENING] - 1)
-        fatness = traits.fatness + gained - 0.3 * (late_share(ages) - 0.8).clamp_min(0)
-        sides = torch.stack(((-fatness).clamp_min(0), fatness.clamp_min(0)), 1) * (1 - childhood_share(ages))[:, None]
-        male = traits.masculinity[:, None]
-        return torch.cat(((1 - male) * sides, male * sides), 1)
+
+def fatness_at(traits: Traits, ages: Tensor) -> Tensor:
+    """Return ``(batch,)``: people put on weight, each as they do, from 20 to 60, and lose some of it when very old."""
+    gained = 0.4 * ((ages - 20) / 40).clamp(0, 1) * (traits.ageing[:, _FATTENING] - 0.5)
+    lost = 0.3 * (late_share(ages) - 0.8).clamp_min(0)
+    return (traits.fatness + gained - lost) * (1 - 0.6 * childhood_share(ages))
 
 
 def _base_weights(traits: Traits, ages: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ SPREAD_OF_CHANGES: tuple[tuple[str, float], ...] = (
     ("head-back", 0.14),
     ("head-scale-vert", 0.20),
     ("head-scale-horiz", 0.19),
+    ("head-fat", 0.12),
     ("head-", 0.26),
     ("mouth-trans-out", 0.03),
     ("mouth-angles", 0.10),
@@ -63,6 +64,16 @@ SPREAD_OF_CHANGES: tuple[tuple[str, float], ...] = (
 extremes. Chosen so that distances between the points that anthropologists measure (eye corners, wings of the nose,
 mouth corners, chin, cheek bones ...) vary over these people about as they do over adults of one sex and ancestry;
 ``tests/properties/test_synthetic_people.py`` holds it to that."""
+
+CHANGES_OF_FATNESS: tuple[tuple[str, float], ...] = (
+    ("head-fat-incr", 0.60),
+    ("cheek-volume-incr", 0.35),
+    ("cheek-bones-incr", -0.15),
+    ("neck-double-incr", 0.30),
+    ("chin-width-incr", 0.15),
+)
+"""What the fattest have more of than the average, and the thinnest less. MakeHuman's own axis of weight shapes the
+body and ends at the nape."""
 
 _EYE_OPENING = 0.2  # MakeHuman's averages look through narrower lids than people in portraits do,
 _MOUTH_ANGLES = 0.12  # and their mouths hang
