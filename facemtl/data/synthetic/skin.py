@@ -21,7 +21,7 @@ _BLOOD = (0.04, 0.42, 0.34)
 _SALLOW = (0.02, 0.06, 0.20)
 
 # Of each of skin_fields.wrinkles: centimetres at 80, and by how much of late_share it comes early.
-_DEPTHS = (0.055, 0.060, 0.045, 0.150, 0.085, 0.022)
+_DEPTHS = (0.070, 0.075, 0.062, 0.180, 0.105, 0.030)
 _EARLY = (0.02, 0.0, 0.04, 0.16, 0.06, 0.0)
 
 
@@ -91,6 +91,8 @@ class SkinPainter(nn.Module):
             * factors.wrinkling[:, None]
         )
         height = (depths @ self._folds).view(-1, *size)
+        # less light finds its way out of a furrow than the slope of its sides tells
+        absorbance = absorbance + (-3.2 * height).clamp_min(0)[:, None] * _colour(0.8, 1.0, 1.05, like=absorbance)
         height = height + (0.0015 + 0.0035 * (1 - childhood_share(ages)) + 0.003 * late)[:, None, None] * self._pores
         gloss = self._gloss * (1 - 0.22 * late - 0.12 * childhood_share(ages))[:, None, None]
         return Skin(absorbance, height, gloss)
