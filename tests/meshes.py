@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from facemtl.data.synthetic.background import Background
 from facemtl.data.synthetic.camera import Camera
 from facemtl.data.synthetic.lighting import Light
 from facemtl.data.synthetic.render import Heads
@@ -116,3 +117,12 @@ def ambient_light(batch: int, level: float = 1.0) -> Light:
     ambient[:, 0] = level
     directions = torch.tensor([0.0, 0.0, 1.0]).expand(batch, 3, 3)
     return Light(ambient, directions, torch.zeros(batch, 3, 3), torch.zeros(batch))
+
+
+def black(batch: int) -> Background:
+    """Nothing behind the heads."""
+    shapes = torch.zeros(batch, 1)
+    pairs = torch.ones(batch, 1, 2)
+    return Background(
+        torch.zeros(batch, 2, 2, 3), pairs, pairs, shapes, shapes, shapes + 1, torch.zeros(batch, 1, 3), shapes
+    )

@@ -9,35 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facemtl.alignment.similarity import transform_points
-from facemtl.alignment.templates import FaceTemplate
-from facemtl.alignment.warp import FaceAligner
-from facemtl.data.synthetic.background import Background
-from facemtl.data.synthetic.camera import (
-    Camera,
-    aligning_matrices,
-    apply_matrices,
-    draw_camera,
-    draw_errors,
-    project,
-    rotation_of,
-    turn,
-)
+from facemtl.data.synthetic import shading_points
+from facemtl.data.synthetic.camera import draw_camera, project, rotation_of, turn
 from facemtl.data.synthetic.lighting import draw_light, harmonics, surrounding
 from facemtl.data.synthetic.occlusion import vertex_normals
 from facemtl.data.synthetic.render import Heads, render
 from facemtl.data.synthetic.shadow import cast_shadows
 from facemtl.data.synthetic.topology import smooth_normals, topology_of, triangle_frames
-from tests.meshes import ambient_light, frontal_camera, grid_mesh, sphere, spheres
+from tests.meshes import ambient_light, black, frontal_camera, grid_mesh, sphere, spheres
 from tests.synthetic_heads import head_model, people
-
-
-def black(batch: int) -> Background:
-    shapes = torch.zeros(batch, 1)
-    pairs = torch.ones(batch, 1, 2)
-    return Background(
-        torch.zeros(batch, 2, 2, 3), pairs, pairs, shapes, shapes, shapes + 1, torch.zeros(batch, 1, 3), shapes
-    )
 
 
 @pytest.mark.parametrize(
@@ -74,94 +54,6 @@ def test_projection_equals_a_pinhole_matrix() -> None:
         homogeneous = seen @ intrinsics.T
         expected = torch.cat((homogeneous[:, :2] / homogeneous[:, 2:], seen[:, 2:]), 1)
         torch.testing.assert_close(found[row], expected.float(), rtol=1e-4, atol=1e-3)
-
-
-def _markers(landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Octahedra of 3 mm at landmarks ``(batch, 5, 3)``, each with a texture cell of its own."""
-    axes = torch.cat((torch.eye(3), -torch.eye(3)))
-    vertices = (landmarks[:, :, None] + 0.3 * axes).flatten(1, 2)
-    sides = [(0, 1, 2), (1, 3, 2), (3, 4, 2), (4, 0, 2), (1, 0, 5), (3, 1, 5), (4, 3, 5), (0, 4, 5)]
-    triangles = torch.tensor([[6 * mark + corner for corner in side] for mark in range(5) for side in sides])
-    places = torch.tensor([(mark + 0.5) / 5 for mark in range(5)]).repeat_interleave(8)
-    return vertices, triangles, torch.stack((places, torch.full((40,), 0.5)), 1)[:, None].expand(-1, 3, -1)
-
-
-def _marked_heads(batch: int) -> tuple[Heads, Camera]:
-    """Markers where people have their landmarks, without the heads that would hide some."""
-    head = head_model()
-    ages = torch.tensor([4.0, 15, 30, 50, 70, 90, 25, 40])[:batch]
-    landmarks = head.landmarks(head(people(batch), ages))
-    vertices, triangles, places = _markers(landmarks)
-    maps = torch.zeros(batch, 6, 5, 50)
-    for mark in range(5):  # the first three are red, green, blue; then red and green once more
-        maps[:, mark % 3, :, 10 * mark : 10 * mark + 10] = 1.0
-    topology = topology_of(triangles, places, num_vertices=30)
-    return Heads(vertices, landmarks, torch.ones(30), maps, topology), draw_camera(5, torch.arange(batch))
-
-
-def _centres(images: Tensor) -> Tensor:
-    """``(batch, 5, 2)`` centres of mass of the markers: those of one colour are parted by their height."""
-    height, width = images.shape[2:]
-    y, x = torch.meshgrid(torch.arange(height * 1.0), torch.arange(width * 1.0), indexing="ij")
-    centres = []
-    for image in images:
-        middle = (image.sum(0) * y).sum() / image.sum()
-        masks = (image[0] * (y < middle), image[1] * (y < middle), image[2], image[0] * (y >= middle))
-        masks = (*masks, image[1] * (y >= middle))
-        centres.append([[float((mask * x).sum() / mask.sum()), float((mask * y).sum() / mask.sum())] for mask in masks])
-    return torch.tensor(centres)
-
-
-def test_true_landmarks_lie_where_the_picture_shows_them() -> None:
-    """In photographs, in crops aligned by the true landmarks, and in crops that heads are drawn straight into."""
-    heads, camera = _marked_heads(8)
-    camera = camera._replace(
-        roll=torch.linspace(-25, 25, 8), scale=torch.full((8,), 12.0), right=torch.linspace(-5, 5, 8)
-    )
-    surroundings = {"light": ambient_light(8), "background": black(8)}
-    photographs = render(heads, camera=camera, size=(400, 420), **surroundings)
-    assert (_centres(photographs.images) - photographs.landmarks).norm(dim=-1).max() < 0.25
-
-    template = FaceTemplate.arcface()
-    crops = FaceAligner(template)(photographs.images.clamp(0, 1), photographs.landmarks)
-    carried = transform_points(crops.matrices, photographs.landmarks)
-    assert (_centres(crops.crops.clamp_min(0)) - carried).norm(dim=-1).max() < 0.5
-
-    projected = project(turn(heads.landmarks, camera), camera, size=(400, 420))[..., :2]
-    matrices = aligning_matrices(projected, template)
-    torch.testing.assert_close(matrices, crops.matrices, rtol=0, atol=1e-3)
-    # drawn into the crop: the camera's picture of 400 × 420, shown through the crop's 112 × 112
-    drawn = render(heads, camera=camera, size=(112, 112), matrices=_for_size(matrices, (400, 420)), **surroundings)
-    torch.testing.assert_close(drawn.landmarks, carried, rtol=0, atol=0.01)
-    assert (_centres(drawn.images) - drawn.landmarks).norm(dim=-1).max() < 0.25
-
-
-def _for_size(matrices: Tensor, size: tuple[int, int]) -> Tensor:
-    """The matrices of a camera's picture of another size, which shares its middle."""
-    shift = torch.tensor([(size[1] - 112) / 2, (size[0] - 112) / 2])
-    moved = matrices.clone()
-    moved[..., 2] += (matrices[..., :2] * shift).sum(-1)
-    return moved
-
-
-def test_true_landmarks_fit_the_template_as_well_as_five_points_can() -> None:
-    """No similarity does better, and a detector's errors move the crop by about as much as they are large."""
-    head, template = head_model(), FaceTemplate.arcface()
-    landmarks = head.landmarks(head(people(64), torch.full((64,), 30.0)))
-    camera = draw_camera(0, torch.arange(64))
-    projected = project(turn(landmarks, camera), camera, size=(112, 112))[..., :2]
-    aligned = apply_matrices(aligning_matrices(projected, template), projected)
-    target = template.tensor(dtype=torch.float32)
-    residual = (aligned - target).square().sum(-1).mean(-1).sqrt()
-    assert residual.median() < 4  # people and poses are not the template
-    torch.testing.assert_close(aligned.mean(1), target.mean(0).expand(64, -1), rtol=0, atol=1e-3)
-    for change in (torch.tensor([[1.001, 0], [0, 1.001]]), torch.tensor([[1, -0.001], [0.001, 1]])):
-        moved = (aligned - target.mean(0)) @ change.T + target.mean(0)
-        assert ((moved - target).square().sum((1, 2)) > (aligned - target).square().sum((1, 2)) - 1e-3).all()
-    errors = draw_errors(0, torch.arange(64))
-    seen = apply_matrices(aligning_matrices(projected, template, errors=errors), projected)
-    shift = (seen - aligned).norm(dim=-1).mean()
-    assert 0.2 < shift < 2.0
 
 
 def test_normals_equal_those_of_the_asset() -> None:
@@ -220,14 +112,14 @@ def test_bumps_look_like_the_shape_that_they_stand_for() -> None:
     vertices, triangles, places = sphere(8.0, columns=192, rows=128)
     topology = topology_of(triangles, places, num_vertices=len(vertices))
     u, v = (torch.arange(512) + 0.5) / 512, (torch.arange(512) + 0.5)[:, None] / 512
-    waves = 0.05 * (2 * math.pi * (20 * u + 12 * v)).sin()
+    waves = 0.08 * (2 * math.pi * (12 * u + 8 * v)).sin()
     maps = torch.zeros(1, 6, 512, 512)
     maps[:, :3] = 0.5
     bumped_maps = maps.clone()
     bumped_maps[:, 3] = waves
     at = torch.zeros(len(vertices), 2)
     at[topology.sources] = topology.texture_coordinates
-    height = 0.05 * (2 * math.pi * (20 * at[:, 0] + 12 * at[:, 1])).sin()
+    height = 0.08 * (2 * math.pi * (12 * at[:, 0] + 8 * at[:, 1])).sin()
     moved = vertices * (1 + height / 8)[:, None]
     light = ambient_light(1, 0.0)
     light.colours[:, 0] = 1.0
@@ -240,7 +132,7 @@ def test_bumps_look_like_the_shape_that_they_stand_for() -> None:
     plain, bumped, true = picture(vertices, maps), picture(vertices, bumped_maps), picture(moved, maps)
     effect = (true - plain).abs().mean()
     assert effect > 0.012
-    assert (true - bumped).abs().mean() < 0.25 * effect
+    assert (true - bumped).abs().mean() < 0.2 * effect
 
 
 def test_textures_are_the_right_way_round() -> None:
@@ -313,9 +205,40 @@ def test_drawn_lights_are_of_one_scale() -> None:
     polynomials = torch.stack(harmonics(*torch.tensor([0.0, 0.0, 1.0])[:, None]), -1)
     level = (polynomials @ surrounding(light))[:, 0] + light.colours[:, 0] * light.directions[:, 0, 2:].clamp_min(0)
     assert 0.7 < level.mean(-1).median() < 1.0
-    assert level.mean(-1).min() > 0.3
+    assert level.mean(-1).min() > 0.2
     assert level.mean(-1).max() < 1.3
     # and from all sides some
     assert (
         torch.stack(harmonics(*F.normalize(torch.randn(200, 3), dim=-1).unbind(1)), 1) @ surrounding(light)
     ).min() > 0
+
+
+def test_one_colour_a_pixel_is_as_good_as_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On smooth pieces of the surface; edges have their four anyway."""
+    head = head_model()
+    vertices = head(people(2), torch.tensor([20.0, 60.0]))
+    fine = torch.rand(2, 6, 45, 45, generator=torch.Generator().manual_seed(0))
+    maps = F.interpolate(fine, size=(360, 360), mode="bilinear")
+    maps[:, 3] *= 0.05
+    maps[:, 4] *= 0.5
+    topology = topology_of(head.triangles, head.texture_coordinates, num_vertices=head.num_vertices)
+    heads = Heads(vertices, head.landmarks(vertices), head.occlusion, maps, topology)
+    scene = {"camera": draw_camera(1, torch.arange(2)), "light": draw_light(1, torch.arange(2)), "background": black(2)}
+    quick = render(heads, **scene)
+    monkeypatch.setattr(shading_points, "_JUMP", -1.0)
+    full = render(heads, **scene)
+    torch.testing.assert_close(quick.mask, full.mask, rtol=0, atol=0)
+    torch.testing.assert_close(quick.depth, full.depth, rtol=0, atol=0)
+    difference = (quick.images - full.images).abs().amax(1)[full.mask > 0]
+    assert difference.mean() < 0.01
+    assert difference.quantile(0.99) < 0.06
+
+
+def test_connected_pieces_of_the_maps_are_told_apart() -> None:
+    _, triangles = grid_mesh(30, 2)
+    points, _ = grid_mesh(30, 2)
+    places = points[triangles].clone()
+    places[triangles.amin(1) % 31 >= 15] += 100.0  # a cut in the maps, not in the mesh
+    charts = topology_of(triangles, places, num_vertices=len(points)).charts
+    assert len(charts.unique()) == 2
+    assert torch.equal(charts == charts[0], places[:, 0, 0] < 50)

@@ -52,7 +52,8 @@ def draw_background(seed: int, faces: Tensor) -> Background:
     """
     uniform = draw_uniform(seed, Purpose.BACKGROUND, faces, count=20 + 12 * NUM_SHAPES).float()
     kind, level, tint = uniform[:, 0], uniform[:, 1], uniform[:, 2:5]
-    base = (0.04 + 0.75 * level**2)[:, None] * (0.75 + 0.5 * tint)
+    colourful = 0.12 + 0.5 * uniform[:, 11, None] ** 2
+    base = (0.04 + 0.75 * level**2)[:, None] * (1 + colourful * (tint - 0.5))
     shading = 0.6 + 0.8 * uniform[:, 5:9].view(-1, 2, 2, 1)
     shape = uniform[:, 20:].view(-1, NUM_SHAPES, 12)
     blobs, bars = ((kind > 0.33) & (kind < 0.66)).float()[:, None], (kind >= 0.66).float()[:, None]
@@ -61,7 +62,11 @@ def draw_background(seed: int, faces: Tensor) -> Background:
     extents = torch.stack((size * (1 - bars) + bars * 1.2 * size * long, size * (1 - bars) + bars * 2.5 * size), -1)
     common = (0.5 - uniform[:, 9]) * 0.15
     turns = bars * (common[:, None] + torch.where(shape[..., 4] < 0.3, 1.5708, 0.0))
-    colours = base[:, None] * (0.35 + 1.5 * shape[..., 5, None] ** 2) * (0.7 + 0.6 * shape[..., 6:9])
+    colours = (
+        base[:, None]
+        * (0.35 + 1.5 * shape[..., 5, None] ** 2)
+        * (1 + (colourful[:, None] + 0.15) * (shape[..., 6:9] - 0.5))
+    )
     colours = colours + blobs[..., None] * 0.25 * shape[..., 9, None] ** 3
     sharp = 0.25 + 0.75 * uniform[:, 10, None]
     return Background(

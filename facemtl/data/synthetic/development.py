@@ -45,10 +45,10 @@ def draw_development(seed: int, faces: Tensor) -> Development:
     return Development(
         exposure=(0.25 * normal[:, 0]).float(),
         balance=torch.stack((1 + warmth, 1 - tint, 1 - warmth), 1).float(),
-        contrast=(1.12 + 0.1 * normal[:, 3]).float(),
+        contrast=(1.18 + 0.1 * normal[:, 3]).float(),
         saturation=(1 + 0.12 * normal[:, 4]).float(),
-        blur=(uniform[:, 5] ** 1.5).float(),
-        noise=(0.002 + 0.02 * uniform[:, 6] ** 3).float(),
+        blur=(uniform[:, 5] ** 2).float(),
+        noise=(0.002 + 0.014 * uniform[:, 6] ** 3).float(),
         noise_at=(uniform[:, 7:9] * _TILE).long(),
     )
 
@@ -96,5 +96,5 @@ def _noise_tile() -> Tensor:
     field = to_normal(uniform).view(4, _TILE, _TILE)
     # neighbours are alike: sensors share colours between pixels
     field = field + 0.5 * (field.roll(1, 1) + field.roll(1, 2)) + 0.25 * field.roll((1, 1), (1, 2))
-    noise = field[:1] + 0.45 * field[1:]
+    noise = field[:1] + 0.3 * field[1:]
     return (noise / noise.std()).float()

@@ -63,7 +63,7 @@ def draw_light(seed: int, faces: Tensor) -> Light:
     uniform = draw_uniform(seed, Purpose.LIGHT, faces, count=40)
     normal = to_normal(uniform[:, 20:])
     softness = uniform[:, 8] ** 0.7
-    share = 0.45 + 0.4 * uniform[:, 0]  # of the main light in all
+    share = 0.5 + 0.4 * uniform[:, 0]  # of the main light in all
     flash = uniform[:, 9] < 0.12
     azimuth = torch.where(flash, 5.0, 42.0) * normal[:, 0]
     elevation = torch.where(flash, 8 + 4 * normal[:, 1], (35 + 17 * normal[:, 1]).clamp(-5, 72))

@@ -13,8 +13,10 @@ from facemtl.data.synthetic.background import Background, paint
 from facemtl.data.synthetic.camera import Camera, apply_matrices, project, turn
 from facemtl.data.synthetic.lighting import Light
 from facemtl.data.synthetic.rasterise import CoveredPixels, find_covered
-from facemtl.data.synthetic.shading import Surface, Vector, shade
+from facemtl.data.synthetic.shading import shade
+from facemtl.data.synthetic.shading_points import ShadingPoints, sample_pixels
 from facemtl.data.synthetic.shadow import cast_shadows
+from facemtl.data.synthetic.surface import SurfaceSource, coarser, surface_at, surface_source
 from facemtl.data.synthetic.topology import Topology, smooth_normals, triangle_frames
 
 MAP_CHANNELS = ("red", "green", "blue", "height", "gloss", "scattering")
@@ -93,128 +95,44 @@ def render(
     spread = torch.tensor([supersampling, supersampling, 1], device=pixels.device, dtype=pixels.dtype)
     middle = torch.tensor([0.5, 0.5, 0], device=pixels.device, dtype=pixels.dtype)
     covered = find_covered((pixels + middle) * spread - middle, heads.topology.triangles, size=fine)
-    padded = _pad(covered)
-    colours = _colours(heads, turned, camera, light, covered, padded)
-    return _gather(colours, padded, covered, paint(background, size=size), landmarks, supersampling)
+    sampled = sample_pixels(covered, heads.topology.charts, supersampling=supersampling)
+    source = _source(heads, turned, camera, light)
+    front = _colours(source, coarser(heads.maps, supersampling), light, covered, sampled.whole, size=size)
+    if sampled.split.places.numel():
+        edges = _colours(source, heads.maps, light, covered, sampled.split, size=fine)
+        front = front + F.avg_pool2d(edges, supersampling)
+    images = front + (1 - sampled.cover)[:, None] * paint(background, size=size)
+    return RenderedFaces(images, sampled.cover, sampled.depth, landmarks)
 
 
-class _Padded(NamedTuple):
-    """Covered pixels as rows of one length, a picture a row: short rows repeat their last pixel."""
-
-    order: Tensor
-    """``(batch, points)`` into the covered pixels."""
-    places: Tensor
-    """``(batch, points)`` in the flattened pictures; one past their end in rows without a pixel."""
-
-
-def _pad(covered: CoveredPixels) -> _Padded:
-    batch, height, width = covered.shape
-    counts = covered.counts
-    longest = int(counts.max()) if batch else 0
-    steps = torch.minimum(torch.arange(longest, device=counts.device), (counts - 1).clamp_min(0)[:, None])
-    order = ((counts.cumsum(0) - counts)[:, None] + steps).clamp_max(max(0, len(covered.places) - 1))
-    places = covered.places.index_select(0, order.flatten()).view(order.shape) if longest else order
-    return _Padded(order, torch.where(counts[:, None] > 0, places, batch * height * width))
-
-
-def _colours(
-    heads: Heads, turned: Tensor, camera: Camera, light: Light, covered: CoveredPixels, padded: _Padded
-) -> Vector:
-    """Linear red, green and blue ``(batch, points)`` of the covered pixels."""
+def _source(heads: Heads, turned: Tensor, camera: Camera, light: Light) -> SurfaceSource:
     topology, batch = heads.topology, len(turned)
     frames = triangle_frames(turned, topology)
     normals = smooth_normals(frames, topology)
-    openness = heads.openness.expand(batch, -1)
     lit = cast_shadows(turned, normals, topology.triangles, to_light=light.directions[:, 0], softness=light.softness)
-    of_vertices = torch.cat((turned, normals, torch.stack((openness, lit), -1)), -1)
-    of_vertices = of_vertices.index_select(1, topology.sources)
-    places = topology.texture_coordinates.expand(batch, -1, -1)
-    sources = _Sources(
-        torch.cat((of_vertices, places), -1),
-        torch.stack([plane.flatten() for plane in (*frames.along_u, *frames.along_v)]),
-    )
+    return surface_source(turned, normals, heads.openness.expand(batch, -1), lit, frames, topology, camera)
+
+
+def _colours(
+    source: SurfaceSource,
+    maps: Tensor,
+    light: Light,
+    covered: CoveredPixels,
+    points: ShadingPoints,
+    *,
+    size: tuple[int, int],
+) -> Tensor:
+    """Linear ``(batch, 3, height, width)`` with the colours of points at their places and black elsewhere."""
+    batch, count = points.places.shape
+    end = batch * size[0] * size[1]
+    layers = maps.new_zeros(3, end + 1)
     # the planes of a part stay in the processor's cache; a graphics card wants all at once
-    step = max(1, _POINTS_AT_ONCE // max(1, batch)) if turned.device.type == "cpu" else max(1, padded.order.shape[1])
-    parts = [shade(_surface(sources, heads, camera, covered, order), light) for order in padded.order.split(step, 1)]
-    red, green, blue = (torch.cat(channel, 1) for channel in zip(*parts, strict=True))
-    return red, green, blue
-
-
-class _Sources(NamedTuple):
-    """What points are interpolated and looked up from."""
-
-    of_vertices: Tensor
-    """``(batch, charted vertices, 10)``: place, normal, openness, share of light, texture coordinates."""
-    of_triangles: Tensor
-    """``(6, triangles · batch)``: gradients of the texture coordinates."""
-
-
-def _surface(sources: _Sources, heads: Heads, camera: Camera, covered: CoveredPixels, order: Tensor) -> Surface:
-    """The surface at some of the covered pixels, ``order (batch, points)``."""
-    batch, points = order.shape
-    triangles = covered.triangles.index_select(0, order.flatten())
-    pictures = torch.arange(batch, device=order.device)[:, None].expand(-1, points).flatten()
-    rows = heads.topology.charted.index_select(0, triangles) + (pictures * sources.of_vertices.shape[1])[:, None]
-    weights = covered.barycentrics.index_select(1, order.flatten()).T.contiguous()
-    # gathers and weighs in one pass over memory
-    values = F.embedding_bag(rows, sources.of_vertices.flatten(0, 1), mode="sum", per_sample_weights=weights)
-    x, y, z, normal_x, normal_y, normal_z, openness, lit = values[:, :8].T.contiguous().view(8, batch, points)
-    normal = _unit(normal_x, normal_y, normal_z)
-    at = values[:, 8:].view(batch, 1, points, 2)
-    texture = _sample(heads.maps, at)
-    slope_u, slope_v = _slopes(heads.maps, at, texture[3])
-    leans = sources.of_triangles.index_select(1, triangles * batch + pictures).view(6, batch, points)
-    # the surface rises where the height does, so its normal leans the other way
-    leaning = [part - slope_u * leans[axis] - slope_v * leans[3 + axis] for axis, part in enumerate(normal)]
-    return Surface(
-        normal=normal,
-        bumped=_unit(leaning[0], leaning[1], leaning[2]),
-        to_viewer=_unit(-x, -y, camera.distance[:, None] - z),
-        albedo=(texture[0], texture[1], texture[2]),
-        gloss=texture[4],
-        scattering=texture[5],
-        openness=openness,
-        lit=lit,
-    )
-
-
-def _unit(x: Tensor, y: Tensor, z: Tensor) -> Vector:
-    scale = (x * x + y * y + z * z).clamp_min(1e-12).rsqrt()
-    return x * scale, y * scale, z * scale
-
-
-def _sample(maps: Tensor, at: Tensor) -> Tensor:
-    """``(channels, batch, points)`` of maps at texture coordinates ``(batch, 1, points, 2)``."""
-    found = F.grid_sample(maps, 2 * at - 1, mode="bilinear", padding_mode="border", align_corners=False)
-    return found[:, :, 0].transpose(0, 1)
-
-
-def _slopes(maps: Tensor, at: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
-    """How steeply the height rises with u and with v: centimetres from one side of the map to the other."""
-    heights = maps[:, 3:4]
-    step_u, step_v = 1 / maps.shape[3], 1 / maps.shape[2]
-    aside = at + torch.tensor([step_u, 0], device=at.device, dtype=at.dtype)
-    below = at + torch.tensor([0, step_v], device=at.device, dtype=at.dtype)
-    return (_sample(heights, aside)[0] - height) / step_u, (_sample(heights, below)[0] - height) / step_v
-
-
-def _gather(
-    colours: Vector, padded: _Padded, covered: CoveredPixels, behind: Tensor, landmarks: Tensor, supersampling: int
-) -> RenderedFaces:
-    """Average the points of each pixel and put the heads before their background."""
-    batch, height, width = covered.shape
-    places = padded.places.flatten()
-    layers = behind.new_zeros(3, batch * height * width + 1)
-    for layer, colour in zip(layers, colours, strict=True):
-        layer.index_copy_(0, places, colour.flatten())
-    images = layers[:, :-1].view(3, batch, height, width).transpose(0, 1)
-    cover = behind.new_zeros(batch * height * width).index_fill_(0, covered.places, 1.0).view(batch, height, width)
-    depth = behind.new_full((batch * height * width,), torch.inf).index_copy_(0, covered.places, covered.depth)
-    depth = depth.view(batch, height, width)
-    if supersampling > 1:
-        images, cover = F.avg_pool2d(images, supersampling), F.avg_pool2d(cover[:, None], supersampling)[:, 0]
-        depth = -F.max_pool2d(-depth[:, None], supersampling)[:, 0]
-    return RenderedFaces(images + (1 - cover)[:, None] * behind, cover, depth, landmarks)
+    step = max(1, _POINTS_AT_ONCE // max(1, batch)) if maps.device.type == "cpu" else max(1, count)
+    for samples, places in zip(points.samples.split(step, 1), points.places.split(step, 1), strict=True):
+        if samples.numel():
+            for layer, colour in zip(layers, shade(surface_at(source, maps, covered, samples), light), strict=True):
+                layer.index_copy_(0, places.flatten(), colour.flatten())
+    return layers[:, :end].view(3, batch, *size).transpose(0, 1)
 
 
 def _check(heads: Heads) -> None:

@@ -18,6 +18,7 @@ Vector = tuple[Tensor, Tensor, Tensor]
 
 _WRAPS = (0.44, 0.2, 0.13)  # of red, green and blue in skin: how far light creeps round an edge
 _BLUR = (0.6, 0.3, 0.15)  # shares of the smooth normal that they see
+_LAMP = 30.0  # how much brighter a lamp is than a white surface that it lights
 _FACING_REFLECTANCE = 0.034  # of skin and of eyes, both mostly water
 
 
@@ -109,7 +110,8 @@ def _highlight(surface: Surface, to_light: Vector) -> Tensor:
     grazing = (1 - on_light.clamp(0, 1)).square().square()
     fresnel = _FACING_REFLECTANCE + (1 - _FACING_REFLECTANCE) * grazing * (1 - on_light.clamp(0, 1))
     shape = square / (spread.square() * (on_light.square().clamp_min(0.1) * (4 * roughness + 2)))
-    return shape * fresnel * (4 * surface.gloss).clamp_max(1) * facing.clamp(0, 1)
+    # no lamp is a point: its image in an eye is no brighter than the lamp
+    return shape.clamp_max(_LAMP) * fresnel * (4 * surface.gloss).clamp_max(1) * facing.clamp(0, 1)
 
 
 def _reflection(surface: Surface, light: Light) -> list[Tensor]:

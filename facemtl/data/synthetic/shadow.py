@@ -19,7 +19,6 @@ _SIDE = 96  # pixels of the light's picture; about 3 mm each
 _AWAY = 1000.0  # centimetres to the light's camera
 _LIFT = 0.2  # centimetres above its surface that a vertex is looked for, lest it shade itself
 _BAND = 0.35  # centimetres over which what is nearer begins to shade
-_TAPS = 16
 
 
 def cast_shadows(vertices: Tensor, normals: Tensor, triangles: Tensor, *, to_light: Tensor, softness: Tensor) -> Tensor:
@@ -50,9 +49,9 @@ def cast_shadows(vertices: Tensor, normals: Tensor, triangles: Tensor, *, to_lig
     ]
     picture = torch.arange(len(x), device=x.device)[:, None] * _SIDE**2
     wide = (0.5 + 1.5 * softness)[:, None] * scale[:, None]
-    above, _ = _look_up(ceiling, lifted, picture, wide)
+    above, _ = _look_up(ceiling, lifted, picture, wide, taps=8)
     narrow = ((0.08 + 0.6 * softness)[:, None] * above).clamp(0.25, 2.5) * scale[:, None]
-    _, hidden = _look_up(ceiling, lifted, picture, narrow)
+    _, hidden = _look_up(ceiling, lifted, picture, narrow, taps=16)
     return 1 - hidden
 
 
@@ -71,17 +70,19 @@ def _across(direction: Tensor) -> tuple[Tensor, Tensor]:
     return right, torch.linalg.cross(direction, right)
 
 
-def _look_up(ceiling: Tensor, points: list[Tensor], picture: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+def _look_up(
+    ceiling: Tensor, points: list[Tensor], picture: Tensor, radius: Tensor, *, taps: int
+) -> tuple[Tensor, Tensor]:
     """How high what shades a point is above it on average, and the share of a disc around it that shades."""
     x, y, height = points
     above, hidden = torch.zeros_like(x), torch.zeros_like(x)
-    for tap in range(_TAPS):
+    for tap in range(taps):
         # a spiral of points that fills a disc evenly
-        distance, angle = math.sqrt((tap + 0.5) / _TAPS), tap * math.pi * (3 - math.sqrt(5))
+        distance, angle = math.sqrt((tap + 0.5) / taps), tap * math.pi * (3 - math.sqrt(5))
         column = (x + radius * (distance * math.cos(angle)) + 0.5).clamp(0, _SIDE - 1)
         row = (_SIDE - 1 - y + radius * (distance * math.sin(angle)) + 0.5).clamp(0, _SIDE - 1)
         places = picture + row.long() * _SIDE + column.long()
         over = (ceiling.index_select(0, places.flatten()).view_as(x) - height).clamp(0, 8)
         shade = (over * (1 / _BAND)).clamp_max(1)
         above, hidden = above + over * shade, hidden + shade
-    return above / hidden.clamp_min(1e-3), hidden / _TAPS
+    return above / hidden.clamp_min(1e-3), hidden / taps

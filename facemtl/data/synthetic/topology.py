@@ -18,6 +18,8 @@ class Topology(NamedTuple):
     """``(triangles, 3)`` int64, vertices, counter-clockwise seen from outside."""
     charted: Tensor
     """``(triangles, 3)`` int64, charted vertices: one with two places in the maps is two of these."""
+    charts: Tensor
+    """``(triangles,)`` int64, the connected piece of the maps that each lies in."""
     sources: Tensor
     """``(charted,)`` int64, the vertex of each charted vertex."""
     texture_coordinates: Tensor
@@ -68,11 +70,24 @@ def topology_of(triangles: Tensor, texture_coordinates: Tensor, *, num_vertices:
     return Topology(
         triangles=triangles,
         charted=numbers.view(triangles.shape),
+        charts=_pieces(numbers.view(triangles.shape), len(charted)),
         sources=charted[:, 0].long(),
         texture_coordinates=charted[:, 1:].to(texture_coordinates.dtype),
         incident=order // 3,
         starts=counts.cumsum(0) - counts,
     )
+
+
+def _pieces(triangles: Tensor, num_vertices: int) -> Tensor:
+    """Which triangles are connected: the lowest vertex that each can be reached from."""
+    lowest = torch.arange(num_vertices, device=triangles.device)
+    while True:
+        of_triangles = lowest[triangles].amin(1)
+        reached = lowest.scatter_reduce(0, triangles.flatten(), of_triangles.repeat_interleave(3), "amin")
+        reached = reached[reached]
+        if torch.equal(reached, lowest):
+            return of_triangles
+        lowest = reached
 
 
 def triangle_frames(vertices: Tensor, topology: Topology) -> TriangleFrames:
