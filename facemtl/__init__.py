@@ -24,7 +24,9 @@ from facemtl.data.balanced_sampler import BalancedSampler
 from facemtl.data.broken_images import BrokenCount, BrokenImageError
 from facemtl.data.contact_sheet import draw_contact_sheets
 from facemtl.data.datasets import FaceDataset
+from facemtl.data.estimators import MTLFaceEstimator, OnnxEstimator
 from facemtl.data.identity_sampler import IdentitySampler
+from facemtl.data.label import label_manifest
 from facemtl.data.landmark_lists import ListedFace, read_landmark_list
 from facemtl.data.pack_records import PackedRecords, pack_records
 from facemtl.data.photographs import PhotographError, read_photograph
@@ -34,6 +36,9 @@ from facemtl.data.record_writer import RecordWriter
 from facemtl.data.records import RecordFile
 from facemtl.data.samples import FaceBatch, FaceSample, collate_faces
 from facemtl.data.shuffled_sampler import ShuffledSampler
+from facemtl.data.synthetic.faces import SyntheticFaces
+from facemtl.data.synthetic.folder import SynthesisSettings, synthesize_folder
+from facemtl.data.synthetic.renderer import FaceRenderer
 from facemtl.data.target_group_sampler import TargetGroupSampler
 from facemtl.data.target_groups import TargetGroupBatch, TargetGroupCollator
 from facemtl.data.transforms import random_flip
@@ -110,6 +115,7 @@ __all__ = [
     "FaceDataset",
     "FaceDetector",
     "FaceEstimates",
+    "FaceRenderer",
     "FaceSample",
     "FaceTemplate",
     "GradientReversal",
@@ -125,6 +131,7 @@ __all__ = [
     "ListedFace",
     "MTCNNDetector",
     "MTLFace",
+    "MTLFaceEstimator",
     "MTLFaceOptions",
     "MagFace",
     "MeanVarianceLoss",
@@ -132,6 +139,7 @@ __all__ = [
     "MultiScaleIdentityConditionalModule",
     "NonSaturatingAdversarialLoss",
     "OneHotCondition",
+    "OnnxEstimator",
     "PackedRecords",
     "PatchDiscriminator",
     "PhotographError",
@@ -146,6 +154,8 @@ __all__ = [
     "ShuffledSampler",
     "Similarity",
     "SpatialAttention",
+    "SynthesisSettings",
+    "SyntheticFaces",
     "TargetGroupBatch",
     "TargetGroupCollator",
     "TargetGroupSampler",
@@ -166,6 +176,7 @@ __all__ = [
     "fold_batch_norms",
     "images_without_faces",
     "invert_similarity",
+    "label_manifest",
     "load_released_weights",
     "pack_records",
     "paste_back",
@@ -176,6 +187,7 @@ __all__ = [
     "read_verification_set",
     "reverse_gradient",
     "select_faces",
+    "synthesize_folder",
     "to_model_input",
     "to_uint8",
     "transform_points",

@@ -1,1 +1,5 @@
-"""Files to tensors: photographs, landmark lists, and the folder of aligned faces made from them."""
+"""Files to tensors: photographs, landmark lists, manifests, record files, and faces of people who do not exist."""
+
+from facemtl.data.bundled import bundled_faces
+
+__all__ = ["bundled_faces"]

@@ -16,6 +16,8 @@ from tests.cases import Case, all_cases, randomise, tensors, total
 
 CASES = all_cases()
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
+SOURCES_OF_DATA = {"FaceRenderer"}
+"""Modules for their buffers' sake, that make pictures of numbers and have nothing to train; see test_rendering."""
 
 
 def build(case: Case) -> nn.Module:
@@ -61,7 +63,7 @@ def test_every_public_module_has_a_case() -> None:
         if inspect.isclass(getattr(facemtl, name)) and issubclass(getattr(facemtl, name), nn.Module)
     }
     covered = {type(case.make()).__name__ for case in CASES}
-    assert not modules - covered, "add a Case for each of these in tests/contract/cases_<block>.py"
+    assert not modules - covered - SOURCES_OF_DATA, "add a Case for each of these in tests/contract/cases_<block>.py"
 
 
 def test_case_names_are_unique() -> None:
