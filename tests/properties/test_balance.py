@@ -63,7 +63,9 @@ def test_every_promise_is_kept(
     assert (chosen.genders >= 0).all()
     assert np.bincount(chosen.identities).min() >= least  # a −1 would raise here
     assert (np.diff(part.indices) > 0).all()
-    assert [chosen.filenames[at] for at in range(len(chosen))] == [manifest.filenames[at] for at in part.indices]
+    assert [chosen.filenames[at] for at in range(len(chosen))] == [
+        manifest.filenames[at] for at in part.indices.tolist()
+    ]
     np.testing.assert_array_equal(chosen.ages, manifest.ages[part.indices])
     np.testing.assert_array_equal(chosen.genders, manifest.genders[part.indices])
     owners = [chosen.identity_names[who] for who in chosen.identities]
