@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Protocol
 
 from facemtl.cli.messages import say
 from facemtl.data.align_report import AlignmentInterrupted
+from facemtl.data.manifest_problems import ManifestError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +67,8 @@ def _guarded(command: Command) -> int:
         if command.debug or "FACEMTL_DEBUG" in os.environ:
             traceback.print_exc()
         else:
-            say(f"facemtl: {_one_line(error, continues=command.continues)}")
+            for line in _lines(error, command):
+                say(line)
         return 1
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -72,6 +76,29 @@ def _guarded(command: Command) -> int:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _lines(error: Exception, command: Command) -> Iterator[str]:
+    """One line; and one for each fault of a manifest, however many, as the terminal cannot ask the error for more."""
+    if not isinstance(error, ManifestError) or not error.problems:
+        yield f"facemtl: {_with_options(_one_line(error, continues=command.continues), command)}"
+        return
+    yield f"facemtl: {_with_options(str(error).splitlines()[0], command)}"
+    for problem in error.problems:
+        yield f"  {error.unit} {problem.line}: {problem}"
+
+
+def _with_options(text: str, command: Command) -> str:
+    """Messages advise a program, ``on_problem="drop"``; the terminal has options, ``--on-problem drop``."""
+
+    def option(match: re.Match[str]) -> str:
+        if match[1] not in names:
+            return match[0]
+        value = "" if match[2] == "True" else f" {match[2].strip(chr(34))}"
+        return f"--{match[1].replace('_', '-')}{value}"
+
+    names = {field.name for field in dataclasses.fields(command)}  # type: ignore[arg-type]
+    return re.sub(r'\b([a-z_]+)=(True\b|"[a-z_]+")', option, text)
 
 
 def _one_line(error: Exception, *, continues: bool) -> str:

@@ -155,6 +155,12 @@ class LabelCommand(ManifestCommand):
     std: float = 127.5
     """What they are divided by then."""
 
+    input_size: tuple[int, int] | None = None
+    """Height and width that faces are scaled to; by default those that an ONNX file declares, and 112 112."""
+
+    age_output: str | None = None
+    """Output of an ONNX file that ages are read from; by default the first."""
+
     gender_output: str | None = None
     """Output of an ONNX file with the scores of female and of male."""
 
@@ -193,13 +199,16 @@ class LabelCommand(ManifestCommand):
 
     def _estimator(self) -> AttributeEstimator:
         if self.model.suffix.lower() != ".onnx":
-            return MTLFaceEstimator(self.model, device=choose_device(self.device))
+            size = self.input_size if self.input_size is not None else (112, 112)
+            return MTLFaceEstimator(self.model, input_size=size, device=choose_device(self.device))
         return OnnxEstimator(
             self.model,
             reading=self.reading,
+            input_size=self.input_size,
             channel_order=self.channel_order,
             mean=self.mean,
             std=self.std,
+            age_output=self.age_output,
             gender_output=self.gender_output,
         )
 

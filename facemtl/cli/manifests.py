@@ -45,8 +45,9 @@ class ManifestCommand:
             on_problem=self.on_problem,
             age_ranges=self.age_ranges,
         )
+        unit = "row" if self.manifest.suffix.lower() in (".parquet", ".pq") else "line"
         for problem in manifest.problems[:10]:
-            say(f"Left out: {problem}")
+            say(f"Left out: {unit} {problem.line}: {problem}")
         if len(manifest.problems) > 10:
-            say(f"Left out: {count(len(manifest.problems) - 10, 'more row')}.")
+            say(f"Left out: {count(len(manifest.problems) - 10, 'more fault')}; --on-problem raise lists all.")
         return manifest

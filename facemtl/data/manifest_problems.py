@@ -63,7 +63,7 @@ class ManifestError(ValueError):
             listed.append(f"  … and {len(problems) - _SHOWN} more (.problems has all).")
             listed.append("  " + ", ".join(f"{kind}: {count}" for kind, count in counts.most_common()))
         super().__init__("\n".join([message, *listed]))
-        self.problems = tuple(problems)
+        self.problems, self.unit = tuple(problems), unit
         self._arguments = (message, self.problems, unit)
 
     def __reduce__(self) -> tuple[object, ...]:  # survives the way out of a worker process
