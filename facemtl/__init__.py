@@ -20,6 +20,7 @@ from facemtl.alignment.yunet import YuNetDetector
 from facemtl.data.align_folder import align_folder
 from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport
 from facemtl.data.align_settings import AlignSettings
+from facemtl.data.balance import BalancedSubset, balance_manifest
 from facemtl.data.balanced_sampler import BalancedSampler
 from facemtl.data.broken_images import BrokenCount, BrokenImageError
 from facemtl.data.contact_sheet import draw_contact_sheets
@@ -36,6 +37,8 @@ from facemtl.data.record_writer import RecordWriter
 from facemtl.data.records import RecordFile
 from facemtl.data.samples import FaceBatch, FaceSample, collate_faces
 from facemtl.data.shuffled_sampler import ShuffledSampler
+from facemtl.data.statistics import ManifestStatistics, manifest_statistics
+from facemtl.data.statistics_figure import draw_statistics
 from facemtl.data.synthetic.faces import SyntheticFaces
 from facemtl.data.synthetic.folder import SynthesisSettings, synthesize_folder
 from facemtl.data.synthetic.renderer import FaceRenderer
@@ -93,6 +96,7 @@ __all__ = [
     "ArcFace",
     "AttentionFeatureDecomposition",
     "BalancedSampler",
+    "BalancedSubset",
     "BrokenCount",
     "BrokenImageError",
     "ChannelAttention",
@@ -134,6 +138,7 @@ __all__ = [
     "MTLFaceEstimator",
     "MTLFaceOptions",
     "MagFace",
+    "ManifestStatistics",
     "MeanVarianceLoss",
     "MultiAttributeDecomposition",
     "MultiScaleIdentityConditionalModule",
@@ -163,6 +168,7 @@ __all__ = [
     "YuNetDetector",
     "__version__",
     "align_folder",
+    "balance_manifest",
     "collate_faces",
     "coral_age",
     "corn_age",
@@ -170,6 +176,7 @@ __all__ = [
     "dann_strength",
     "detect_faces",
     "draw_contact_sheets",
+    "draw_statistics",
     "estimate_similarity",
     "expected_age",
     "face_mask",
@@ -178,6 +185,7 @@ __all__ = [
     "invert_similarity",
     "label_manifest",
     "load_released_weights",
+    "manifest_statistics",
     "pack_records",
     "paste_back",
     "pyramid_pool",
