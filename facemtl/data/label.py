@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from facemtl.data.align_report import Progress
-from facemtl.data.estimators import AttributeEstimator, resized
+from facemtl.data.estimators import AttributeEstimator, EstimatedAttributes, resized
 from facemtl.data.manifest import Manifest
 from facemtl.data.photographs import PhotographError, read_photograph
 
@@ -70,7 +70,7 @@ def label_manifest(
 
     Raises:
         ValueError: If ``batch_size`` or ``workers`` is out of range, or the estimator answers for another number of
-            faces than it was asked.
+            faces than it was asked, or with what is no age or gender.
     """
     if batch_size < 1:
         raise ValueError(f"label_manifest: 'batch_size' must be at least 1, got {batch_size}.")
@@ -86,15 +86,33 @@ def label_manifest(
         for images, indices, failed in loader:
             broken += failed
             if len(indices):
-                counts += _estimate(estimator, images, indices, ages, genders, overwrite=overwrite)
+                estimated = estimator(images)
+                _check(estimated, [manifest.filenames[index] for index in indices.tolist()])
+                counts += _fill_in(estimated, indices, ages, genders, overwrite=overwrite)
             bar.add(len(indices) + len(failed))
     labelled = dataclasses.replace(manifest, ages=ages, genders=genders)
     return LabelledManifest(labelled, int(counts[0]), int(counts[1]), tuple(broken))
 
 
-def _estimate(
-    estimator: AttributeEstimator,
-    images: Tensor,
+def _check(estimated: EstimatedAttributes, names: list[str]) -> None:
+    """Whether there is one answer for each face, and it is an age and a gender."""
+    for name, values in (("ages", estimated.ages), ("genders", estimated.genders)):
+        if values is None:
+            continue
+        if values.shape != (len(names),):
+            raise ValueError(
+                f"label_manifest: the estimator must give {name} of shape ({len(names)},), got {tuple(values.shape)}."
+            )
+        good = (values >= 0) & (values <= 100) if name == "ages" else (values == 0) | (values == 1)
+        if not bool(good.all()):
+            at = int((~good).nonzero()[0])
+            got = f"{values[at].item():g} for {names[at]!r}"
+            allowed = "in [0, 100]" if name == "ages" else "of 0 or 1"
+            raise ValueError(f"label_manifest: the estimator must give {name} {allowed}, got {got}.")
+
+
+def _fill_in(
+    estimated: EstimatedAttributes,
     indices: np.ndarray[tuple[int], np.dtype[np.int64]],
     ages: np.ndarray[tuple[int], np.dtype[np.float32]],
     genders: np.ndarray[tuple[int], np.dtype[np.int8]],
@@ -102,18 +120,12 @@ def _estimate(
     overwrite: bool,
 ) -> tuple[int, int]:
     """Fill in what is wanted of a batch, in place; the numbers of ages and of genders."""
-    estimated = estimator(images)
-    for name, values in (("ages", estimated.ages), ("genders", estimated.genders)):
-        if values is not None and values.shape != (len(indices),):
-            raise ValueError(
-                f"label_manifest: the estimator must give {name} of shape ({len(indices)},), got {tuple(values.shape)}."
-            )
     without_age = indices if overwrite else indices[np.isnan(ages[indices])]
-    ages[without_age] = estimated.ages.numpy()[np.isin(indices, without_age)]
+    ages[without_age] = estimated.ages.detach().cpu().numpy()[np.isin(indices, without_age)]
     if estimated.genders is None:
         return len(without_age), 0
     without_gender = indices if overwrite else indices[genders[indices] < 0]
-    genders[without_gender] = estimated.genders.numpy()[np.isin(indices, without_gender)]
+    genders[without_gender] = estimated.genders.cpu().numpy()[np.isin(indices, without_gender)]
     return len(without_age), len(without_gender)
 
 
