@@ -102,7 +102,9 @@ def test_light_adds_up(seed: int) -> None:
     colour = (plane(), plane(), plane())
     surface = Surface(vector(), vector(), vector(), colour, plane(), plane(), plane(), plane())
     first = draw_light(seed, torch.tensor([0, 1]))
-    second = first._replace(colours=first.colours.flip(2), ambient=first.ambient * 0.5)
+    # the main light is of another colour; what is smooth is half as bright, so that what is cut off at 0 is the same
+    main = torch.tensor([0.3, 1.2, 0.7]) * first.colours[:, :1]
+    second = first._replace(colours=torch.cat((main, first.colours[:, 1:] * 0.5), 1), ambient=first.ambient * 0.5)
     both = first._replace(colours=first.colours + second.colours, ambient=first.ambient + second.ambient)
     for a, b, c in zip(shade(surface, first), shade(surface, second), shade(surface, both), strict=True):
         assert (a >= 0).all()
