@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -141,7 +142,7 @@ class OnnxEstimator:
             genders = _read_genders(outputs[1])
         return EstimatedAttributes(_checked(self.path, self.reading, ages), genders)
 
-    def _run(self, scaled: np.ndarray[Any, Any]) -> list[Tensor]:
+    def _run(self, scaled: npt.NDArray[np.float32]) -> list[Tensor]:
         """The outputs; in parts, the last one filled up, where the file was exported for batches of one size."""
         fixed = self._input.shape[0] if isinstance(self._input.shape[0], int) else max(len(scaled), 1)
         missing = -(-max(len(scaled), 1) // fixed) * fixed - len(scaled)  # no face at all is a part of fillings

@@ -10,7 +10,7 @@ import torch
 from facemtl.data.bundled import BUNDLED_FOLDER
 from facemtl.data.synthetic.folder import SynthesisSettings, synthesize_folder
 
-BUNDLE = SynthesisSettings(num_identities=256, faces_per_identity=8, seed=0, quality=90)
+BUNDLE = SynthesisSettings(num_identities=256, faces_per_identity=8, seed=0, quality=85)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from facemtl.alignment.templates import LANDMARKS, FaceTemplate
 from facemtl.data.align_report import Progress
-from facemtl.data.encode import encode_image
+from facemtl.data.encode import check_form, encode_image
 from facemtl.data.samples import FaceSample
 from facemtl.data.synthetic.faces import SyntheticFaces
 from facemtl.data.whole_files import stage, write_if_changed
@@ -50,6 +50,10 @@ class SynthesisSettings:
     """Of the crops."""
     quality: int = 92
     """Of jpg and webp, 1 to 100."""
+
+    def __post_init__(self) -> None:
+        # before a folder is claimed, as its first settings are its last
+        check_form("SynthesisSettings", "image_format", self.image_format, self.quality)
 
     def faces(self) -> SyntheticFaces:
         """The data set of these settings."""
@@ -105,9 +109,11 @@ def synthesize_folder(
         raise ValueError(f"synthesize_folder: 'workers' must be at least 0, got {workers}.")
     faces = settings.faces()
     _claim(destination, settings)
-    missing = [index for index in range(len(faces)) if not (destination / settings.name(index)).is_file()]
+    missing = {index for index in range(len(faces)) if not (destination / settings.name(index)).is_file()}
     with Progress(len(faces), len(faces) - len(missing), progress) as bar:
         for sample in _rendered(faces, missing, workers):
+            if sample.index not in missing:
+                continue
             path = destination / settings.name(sample.index)
             path.parent.mkdir(exist_ok=True)
             data = encode_image(sample.image, settings.image_format, quality=settings.quality)
@@ -138,8 +144,10 @@ def _claim(destination: Path, settings: SynthesisSettings) -> None:
     write_if_changed(path, record, staging=destination)
 
 
-def _rendered(faces: SyntheticFaces, indices: list[int], workers: int) -> Iterator[FaceSample]:
-    parts = [indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE)]
+def _rendered(faces: SyntheticFaces, missing: set[int], workers: int) -> Iterator[FaceSample]:
+    """The batches that missing faces are in, whole: in another company a face may differ by a level."""
+    starts = sorted({index - index % _AT_ONCE for index in missing})
+    parts = [list(range(start, min(start + _AT_ONCE, len(faces)))) for start in starts]
     loader = torch.utils.data.DataLoader(faces, batch_sampler=parts, num_workers=workers, collate_fn=list)
     for samples in loader:
         yield from samples

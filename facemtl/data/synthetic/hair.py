@@ -12,7 +12,7 @@ from facemtl.data.synthetic.appearance_factors import AppearanceFactors, Beard, 
 from facemtl.data.synthetic.atlas import Island
 from facemtl.data.synthetic.hair_fields import HairField, hair_field
 from facemtl.data.synthetic.hair_zones import brow_coordinates
-from facemtl.data.synthetic.noise import smooth_noise, smoothstep
+from facemtl.data.synthetic.noise import box_of, smooth_noise, smoothstep
 from facemtl.data.synthetic.person import Traits
 from facemtl.data.synthetic.skin_fields import beard_zones
 from facemtl.data.synthetic.surface_maps import SurfaceMaps
@@ -88,15 +88,26 @@ class HairPainter(nn.Module):
         # strands run down the maps, from the crown; a lean of the hair bends them
         strands = 0.75 * smooth_noise(91, size, (46, 1.6)) + 0.6 * smooth_noise(92, size, (70, 5))
         buffers = {
-            "above": field.above, "recession": field.recession, "azimuth": field.azimuth, "side": field.side,
-            "level": field.height, "strands": strands, "edge": smooth_noise(93, size, (6, 1.3)),
-            "curls": smooth_noise(94, size, (4.5, 4.5)), "clumps": smooth_noise(95, size, (30, 12)),
-            "whiskers": smooth_noise(96, size, (2.4, 1.4)), "stubble": smooth_noise(97, size, (1.5, 1.5)),
-            "along": along, "across": across, "bristles": smooth_noise(98, size, (2.0, 1.4)),
-            "beards": beard_zones(maps), "head": head, "ears": maps.regions[..., 2],
-        }  # fmt: skip
-        self._brow_box = _box((along > -0.1) & (along < 1.1) & (across.abs() < 1.2))
-        self._beard_box = _box(buffers["beards"].amax(0) > 0.01)
+            "above": field.above,
+            "recession": field.recession,
+            "azimuth": field.azimuth,
+            "side": field.side,
+            "level": field.height,
+            "strands": strands,
+            "edge": 0.7 * smooth_noise(93, size, (6, 1.3)) + 0.9 * smooth_noise(90, size, (9, 5)),
+            "curls": smooth_noise(94, size, (4.5, 4.5)),
+            "clumps": smooth_noise(95, size, (30, 12)),
+            "whiskers": smooth_noise(96, size, (2.4, 1.4)),
+            "stubble": smooth_noise(97, size, (1.5, 1.5)),
+            "along": along,
+            "across": across,
+            "bristles": smooth_noise(98, size, (2.0, 1.4)),
+            "beards": beard_zones(maps),
+            "head": head,
+            "ears": maps.regions[..., 2],
+        }
+        self._brow_box = box_of((head > 0) & (along > -0.1) & (along < 1.1) & (across.abs() < 1.2))
+        self._beard_box = box_of((head > 0) & (buffers["beards"].amax(0) > 0.01))
         for name, value in buffers.items():
             self.register_buffer(f"_{name}", value, persistent=False)
 
@@ -120,6 +131,10 @@ class HairPainter(nn.Module):
         pigment = hair_absorbance(factors, grey, ages)
         salt = (grey * 1.3)[:, None, None] * 0.5 * self._clumps
         albedo = torch.exp(-pigment[:, :, None, None] - 0.30 * streak[:, None] + 0.25 * salt[:, None])
+        # brows grey ten years after the scalp, and never wholly
+        pigment = hair_absorbance(factors, 0.7 * torch.sigmoid((ages - factors.grey_age - 10) / 6), ages)
+        bristles = self._bristles[self._brow_box]
+        albedo[:, :, *self._brow_box] = torch.exp(-pigment[:, :, None, None] - 0.2 * bristles)
         return Hair(1 - bare, albedo.clamp(0.004, 0.8), height)
 
     def _streaks(self, factors: AppearanceFactors) -> Tensor:
@@ -130,7 +145,7 @@ class HairPainter(nn.Module):
         style = factors.hair_style[:, None, None]
         above = hairline_shift(factors, self._field, recession)
         soft = torch.where(style <= int(HairStyle.CROPPED), 1.1, 0.55)
-        cover = smoothstep(above + 0.24 * self._edge, -0.25 * soft, 1.25 * soft)
+        cover = smoothstep(above + 0.24 * self._edge, -0.35 * soft, 1.35 * soft)
         thin = fullness[:, None, None] - 0.45 * recession[:, None, None] * smoothstep(self._level, 6.0, 10.0)
         seen = smoothstep(thin + 0.22 * self._strands + 0.1 * self._clumps, 0.05, 0.55)
         shaved = torch.where(style == int(HairStyle.SHAVED), 0.28, 1.0)
@@ -165,12 +180,6 @@ class HairPainter(nn.Module):
         shadow = shadow * everywhere * (0.75 + 0.35 * stubble).clamp(0.2, 1.4)
         cover = grown * torch.maximum(0.92 * dense, shadow)
         return cover.clamp(0, 0.95), 0.05 * whiskers * long_hair
-
-
-def _box(wanted: Tensor) -> tuple[slice, slice]:
-    """The rows and columns of a map that are wanted."""
-    rows, columns = wanted.nonzero(as_tuple=True)
-    return slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
 
 
 def hair_absorbance(factors: AppearanceFactors, grey: Tensor, ages: Tensor) -> Tensor:

@@ -34,3 +34,9 @@ def smoothstep(values: Tensor, low: Tensor | float, high: Tensor | float) -> Ten
     """0 below ``low`` to 1 above ``high``, without corners."""
     share = ((values - low) / (high - low)).clamp(0, 1)
     return share * share * (3 - 2 * share)
+
+
+def box_of(wanted: Tensor) -> tuple[slice, slice]:
+    """The rows and columns of a map that are wanted."""
+    rows, columns = wanted.nonzero(as_tuple=True)
+    return slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)

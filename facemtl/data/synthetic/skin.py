@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from facemtl.data.synthetic.ageing_shape import childhood_share, late_share
 from facemtl.data.synthetic.appearance_factors import AppearanceFactors
 from facemtl.data.synthetic.atlas import Island
-from facemtl.data.synthetic.noise import octaves, smooth_noise, smoothstep
+from facemtl.data.synthetic.noise import box_of, octaves, smooth_noise, smoothstep
 from facemtl.data.synthetic.skin_fields import lash_lines, redness, shadows_of_eyes, wrinkles
 from facemtl.data.synthetic.surface_maps import SurfaceMaps
 
@@ -48,12 +48,15 @@ class SkinPainter(nn.Module):
     _pores: Tensor
     _gloss: Tensor
     _spots: Tensor
-    _places: Tensor
+    _front: Tensor
+    _freckled: Tensor
+    _exposed: Tensor
 
     def __init__(self, maps: SurfaceMaps) -> None:
         super().__init__()
         size = (maps.islands.shape[0], maps.islands.shape[1])
         lips, _, _, face = maps.regions.unbind(-1)
+        self._face = box_of((maps.islands == int(Island.HEAD)) & (maps.positions[..., 2] > -9.0))
         mouth = (maps.islands == int(Island.MOUTH)).float()
         lips = smoothstep(lips, 0.25, 0.75)
         lines = lips * (smooth_noise(61, size, (60, 3)) - 0.3) * 0.5
@@ -76,7 +79,9 @@ class SkinPainter(nn.Module):
             ("_pores", octaves(71, size, 3.0, count=2) * (0.3 + 0.7 * face) * (1 - 0.7 * lips)),
             ("_gloss", _gloss_of(maps, lips)),
             ("_spots", torch.stack((_spots(75, size, 4.0), _spots(79, size, 5.0)))),
-            ("_places", maps.positions),
+            ("_front", maps.positions[self._face][..., :2].movedim(-1, 0).contiguous()),
+            ("_freckled", redness(maps)[self._face].clamp(0, 0.6) * 1.6),
+            ("_exposed", smoothstep(maps.positions[self._face][..., 2], -9.0, -6.0)),
         ):
             self.register_buffer(name, value, persistent=False)
 
@@ -85,7 +90,7 @@ class SkinPainter(nn.Module):
         size = self._gloss.shape
         late = late_share(ages)
         absorbance = (self._weights(factors, ages) @ self._shared).view(len(ages), 3, *size)
-        absorbance = absorbance + self._marks(factors, late)[:, None] * _colour(0.55, 0.95, 1.25, like=absorbance)
+        self._add_marks(absorbance, factors, late)
         depths = self._folds.new_tensor(_DEPTHS) * (
             (late[:, None] + self._folds.new_tensor(_EARLY) * (1 - childhood_share(ages))[:, None]).clamp_min(0)
             * factors.wrinkling[:, None]
@@ -120,31 +125,18 @@ class SkinPainter(nn.Module):
         lines = 0.35 * red.expand(len(ages), -1)
         return torch.stack((even, flush, lips, lines, rings, lashes, blotches, grain, inside), -1)
 
-    def _marks(self, factors: AppearanceFactors, late: Tensor) -> Tensor:
-        """``(batch, size, size)``: freckles and moles, which stay, and spots that come with age."""
-        marks = []
-        for row, (across, down) in enumerate((factors.shift * self._gloss.shape[0]).long().tolist()):
-            freckles, spots = torch.roll(self._spots, (down, across), (1, 2))
-            cheeks = self._freckled
-            amount = 0.75 * factors.freckles[row] * cheeks * freckles
-            marks.append(amount + 0.26 * (late[row] * factors.wrinkling[row]) * spots * self._exposed)
-        total = torch.stack(marks) if marks else self._gloss.new_zeros(0, *self._gloss.shape)
-        x, y, radius = factors.moles.unbind(-1)
-        px, py = self._places[..., 0].flatten(), self._places[..., 1].flatten()
-        for row in range(len(late)):
-            for mole in torch.nonzero(radius[row] > 0)[:, 0].tolist():
-                distance = ((px - x[row, mole]).square() + (py - y[row, mole]).square()).sqrt()
-                spot = 1 - smoothstep(distance, 0.5 * radius[row, mole], 1.3 * radius[row, mole])
-                total[row] += 1.4 * (spot * (self._places[..., 2].flatten() > -6)).view(self._gloss.shape)
-        return total
-
-    @property
-    def _freckled(self) -> Tensor:
-        return self._shared[1].view(self._gloss.shape).clamp(0, 0.6) * 1.6
-
-    @property
-    def _exposed(self) -> Tensor:
-        return smoothstep(self._places[..., 2], -9.0, -6.0)
+    def _add_marks(self, absorbance: Tensor, factors: AppearanceFactors, late: Tensor) -> None:
+        """Add freckles and moles, which stay, and spots that come with age, to ``(batch, 3, size, size)`` in place."""
+        colour = absorbance.new_tensor([0.55, 0.95, 1.25])[:, None, None]
+        x, y = self._front
+        for row, (across, down) in enumerate((factors.shift * absorbance.shape[-1]).long().tolist()):
+            freckles, spots = torch.roll(self._spots, (down, across), (1, 2))[:, *self._face]
+            marks = 0.75 * factors.freckles[row] * self._freckled * freckles
+            marks = marks + 0.26 * (late[row] * factors.wrinkling[row]) * spots
+            for right, up, radius in factors.moles[row][factors.moles[row, :, 2] > 0]:
+                distance = torch.hypot(x - right, y - up)
+                marks = marks + 1.4 * (1 - smoothstep(distance, 0.5 * radius, 1.3 * radius))
+            absorbance[row, :, *self._face] += colour * (marks * self._exposed)
 
 
 def _gloss_of(maps: SurfaceMaps, lips: Tensor) -> Tensor:
