@@ -14,7 +14,7 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 def bundled_faces(**options: Any) -> FaceDataset:
     """Give the faces inside the package: data for a first run, without extras, network or anybody's consent.
 
-    2,048 aligned crops of 112×112: 256 synthetic people, half of them women, at eight ages from 3 to 83 years each.
+    2,048 aligned crops of 112×112: 256 synthetic people, 131 of them women, at eight ages from 3 to 83 years each.
     ``python -m facemtl.data.synthetic.bundle`` rendered them. For more of the kind, of other people, see
     :class:`facemtl.SyntheticFaces` with ``first_identity=256``.
 
