@@ -26,6 +26,8 @@ from tests.synthetic_heads import head_model, people
         ((90.0, 0.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)),  # a turned face looks to the viewer's right
         ((0.0, 90.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0)),  # a raised one up
         ((0.0, 0.0, 90.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),  # a leaning head has its top at the right
+        ((90.0, 90.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)),  # yaw before pitch: the ear points up, the face aside
+        ((0.0, 90.0, 90.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)),  # and pitch before roll
         ((0.0, 0.0, 0.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)),
     ],
 )
