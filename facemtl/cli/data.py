@@ -66,8 +66,9 @@ class BalanceCommand(ManifestCommand):
 
     def run(self) -> int:
         """Choose and write."""
+        manifest = self.read_for(self.output)
         subset = balance_manifest(
-            self.read(),
+            manifest,
             min_faces_per_identity=self.min_faces_per_identity,
             max_faces=self.max_faces,
             seed=self.seed,
@@ -111,7 +112,7 @@ class RecordsCommand(ManifestCommand):
 
     def run(self) -> int:
         """Pack."""
-        manifest = self.read()
+        manifest = self.read_for(self.output)
         with Progress(len(manifest), 0, not self.quiet) as bar:
             packed = pack_records(
                 manifest,
@@ -182,7 +183,7 @@ class LabelCommand(ManifestCommand):
     def run(self) -> int:
         """Estimate and write."""
         labelled = label_manifest(
-            self.read(),
+            self.read_for(self.output),
             self._estimator(),
             batch_size=self.batch_size,
             workers=self.workers,
@@ -273,7 +274,7 @@ class SynthesizeCommand:
         )
         folder = synthesize_folder(self.destination, settings, workers=self.workers, progress=not self.quiet)
         new = "" if folder.new == folder.faces else f" ({folder.new} new)"
-        say(f"{count(folder.faces, 'face')}{new} of {self.identities} people.", sys.stdout)
+        say(f"{count(folder.faces, 'face')}{new} of {count(self.identities, 'person')}.", sys.stdout)
         say(f"Manifest: {folder.manifest}", sys.stdout)
         say(f"Look at: {folder.sheet}", sys.stdout)
         return 0

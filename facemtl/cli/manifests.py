@@ -51,3 +51,9 @@ class ManifestCommand:
         if len(manifest.problems) > 10:
             say(f"Left out: {count(len(manifest.problems) - 10, 'more fault')}; --on-problem raise lists all.")
         return manifest
+
+    def read_for(self, output: Path) -> Manifest:
+        """Read it, and make the folder of ``output`` at once: not to find after hours of work that there is none."""
+        manifest = self.read()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return manifest

@@ -17,4 +17,6 @@ def count(number: int, noun: str) -> str:
 
 
 def _plural(noun: str) -> str:
+    if noun == "person":
+        return "people"
     return f"{noun[:-1]}ies" if noun.endswith("ity") else f"{noun}s"

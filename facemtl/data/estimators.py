@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ class EstimatedAttributes(NamedTuple):
     """``(batch,)`` int64, 1 male and 0 female; ``None`` from estimators of age alone."""
 
 
+@runtime_checkable
 class AttributeEstimator(Protocol):
     """Anything that estimates ages, and perhaps genders: a callable with the size of the images that it wants."""
 

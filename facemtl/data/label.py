@@ -6,6 +6,7 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -113,9 +114,9 @@ def _check(estimated: EstimatedAttributes, names: list[str]) -> None:
 
 def _fill_in(
     estimated: EstimatedAttributes,
-    indices: np.ndarray[tuple[int], np.dtype[np.int64]],
-    ages: np.ndarray[tuple[int], np.dtype[np.float32]],
-    genders: np.ndarray[tuple[int], np.dtype[np.int8]],
+    indices: npt.NDArray[np.int64],
+    ages: npt.NDArray[np.float32],
+    genders: npt.NDArray[np.int8],
     *,
     overwrite: bool,
 ) -> tuple[int, int]:
@@ -132,9 +133,7 @@ def _fill_in(
 class _Photographs(Dataset["tuple[Tensor | None, int, BrokenPhotograph | None]"]):
     """The photographs that want labels, at the estimator's size; or why there is none."""
 
-    def __init__(
-        self, manifest: Manifest, wanted: np.ndarray[tuple[int], np.dtype[np.int64]], size: tuple[int, int]
-    ) -> None:
+    def __init__(self, manifest: Manifest, wanted: npt.NDArray[np.int64], size: tuple[int, int]) -> None:
         self.manifest, self.wanted, self.size = manifest, wanted, size
 
     def __len__(self) -> int:
@@ -148,7 +147,7 @@ class _Photographs(Dataset["tuple[Tensor | None, int, BrokenPhotograph | None]"]
             return None, index, BrokenPhotograph(self.manifest.filenames[index], error.reason)
 
 
-_Batch = tuple[Tensor, "np.ndarray[tuple[int], np.dtype[np.int64]]", list[BrokenPhotograph]]
+_Batch = tuple[Tensor, "npt.NDArray[np.int64]", list[BrokenPhotograph]]
 
 
 def _collate(items: list[tuple[Tensor | None, int, BrokenPhotograph | None]]) -> _Batch:
