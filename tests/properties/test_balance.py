@@ -68,8 +68,8 @@ def test_every_promise_is_kept(
     ]
     np.testing.assert_array_equal(chosen.ages, manifest.ages[part.indices])
     np.testing.assert_array_equal(chosen.genders, manifest.genders[part.indices])
-    owners = [chosen.identity_names[who] for who in chosen.identities]
-    assert owners == [str(who) for who in manifest.identities[part.indices]]
+    owners = [chosen.identity_names[who] for who in chosen.identities.tolist()]
+    assert owners == [str(who) for who in manifest.identities[part.indices].tolist()]
 
 
 @given(small_labels(), st.integers(1, 4), st.integers(0, 2**64 - 1))
