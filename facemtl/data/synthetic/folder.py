@@ -43,7 +43,7 @@ class SynthesisSettings:
     seed: int = 0
     """Another seed is another population."""
     first_identity: int = 0
-    """Number of the first person: folders whose numbers do not overlap share no person."""
+    """Number of the first person; folders whose numbers do not overlap share no person."""
     size: int = 112
     """Side of the crops."""
     image_format: Literal["jpg", "png", "webp"] = "jpg"
