@@ -26,9 +26,14 @@ from facemtl.data.broken_images import BrokenCount, BrokenImageError
 from facemtl.data.contact_sheet import draw_contact_sheets
 from facemtl.data.datasets import FaceDataset
 from facemtl.data.estimators import MTLFaceEstimator, OnnxEstimator
+from facemtl.data.identity_map import check_identity_map, load_identity_map, save_identity_map
 from facemtl.data.identity_sampler import IdentitySampler
+from facemtl.data.join_labels import JoinedLabels, join_labels
 from facemtl.data.label import label_manifest
 from facemtl.data.landmark_lists import ListedFace, read_landmark_list
+from facemtl.data.manifest import Manifest, read_manifest
+from facemtl.data.manifest_problems import ManifestError, ManifestProblem
+from facemtl.data.name_labels import manifest_from_names
 from facemtl.data.pack_records import PackedRecords, pack_records
 from facemtl.data.photographs import PhotographError, read_photograph
 from facemtl.data.record_dataset import RecordDataset
@@ -129,6 +134,7 @@ __all__ = [
     "IRResNet",
     "IdentityConditionalModule",
     "IdentitySampler",
+    "JoinedLabels",
     "LabelDistributionLoss",
     "LandmarkProblem",
     "LeastSquaresAdversarialLoss",
@@ -138,6 +144,9 @@ __all__ = [
     "MTLFaceEstimator",
     "MTLFaceOptions",
     "MagFace",
+    "Manifest",
+    "ManifestError",
+    "ManifestProblem",
     "ManifestStatistics",
     "MeanVarianceLoss",
     "MultiAttributeDecomposition",
@@ -169,6 +178,7 @@ __all__ = [
     "__version__",
     "align_folder",
     "balance_manifest",
+    "check_identity_map",
     "collate_faces",
     "coral_age",
     "corn_age",
@@ -183,17 +193,22 @@ __all__ = [
     "fold_batch_norms",
     "images_without_faces",
     "invert_similarity",
+    "join_labels",
     "label_manifest",
+    "load_identity_map",
     "load_released_weights",
+    "manifest_from_names",
     "manifest_statistics",
     "pack_records",
     "paste_back",
     "pyramid_pool",
     "random_flip",
     "read_landmark_list",
+    "read_manifest",
     "read_photograph",
     "read_verification_set",
     "reverse_gradient",
+    "save_identity_map",
     "select_faces",
     "synthesize_folder",
     "to_model_input",

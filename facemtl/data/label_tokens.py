@@ -61,11 +61,11 @@ def read_gender(text: str) -> Label:
     """1 male, 0 female, −1 unknown."""
     text = text.strip()
     if text in UNKNOWN:
-        return Label(-1)
+        return Label(-1.0)
     gender = _GENDERS.get(text.lower())
     if gender is None:
-        return Label(-1, "unknown gender", "expected 1, m or male; 0, f or female; empty, -1 or nan if unknown")
-    return Label(gender)
+        return Label(-1.0, "unknown gender", "expected 1, m or male; 0, f or female; empty, -1 or nan if unknown")
+    return Label(float(gender))
 
 
 def _checked_age(age: float) -> Label:

@@ -87,7 +87,7 @@ def gather_rows(blocks: Iterable[RowBlock], *, age_ranges: AgeRanges) -> Rows:
             named,
             _coded(block.identities, len(block.lines), codes, known),
             _labels(block.ages, block.lines, lambda age: read_age(age, age_ranges), np.nan, problems),
-            _labels(block.genders, block.lines, read_gender, -1, problems),
+            _labels(block.genders, block.lines, read_gender, -1.0, problems),
         )
         parts.append(tuple(column.astype(kind) for column, kind in zip(columns, kinds, strict=True)))
     lines, lengths, named, identities, ages, genders = map(np.concatenate, zip(*parts, strict=True))

@@ -105,7 +105,7 @@ def decode_name(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def ends_of(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def ends_of(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Offsets of pieces that have these lengths, which is 0 and where each of them ends."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
