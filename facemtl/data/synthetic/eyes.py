@@ -10,7 +10,7 @@ from facemtl.data.synthetic.appearance_factors import AppearanceFactors
 from facemtl.data.synthetic.atlas import CELLS, Island
 from facemtl.data.synthetic.noise import smooth_noise, smoothstep
 
-_IRIS = 0.42  # of the radius of the eyeball's cap, which is what the cell shows
+_IRIS = 0.37  # of the radius of the eyeball's cap, which is what the cell shows
 _COLOURS = ((0.095, 0.145, 0.20), (0.085, 0.105, 0.05), (0.095, 0.058, 0.02), (0.048, 0.021, 0.009))
 
 

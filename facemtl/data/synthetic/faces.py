@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from facemtl.alignment.templates import FaceTemplate
+from facemtl.data.random_words import LARGEST_SEED
 from facemtl.data.samples import FaceBatch, FaceSample
 from facemtl.data.synthetic.random_numbers import Purpose, draw_uniform
 from facemtl.data.synthetic.renderer import FaceRenderer, TrueFaces
@@ -42,7 +43,7 @@ class SyntheticFaces(Dataset[FaceSample]):
             worker processes wants the CPU.
 
     Raises:
-        ValueError: If a number is below 1, or ages are not two rising numbers in [0, 100].
+        ValueError: If a number is out of range, or ages are not two rising numbers in [0, 100].
 
     Example:
         >>> faces = SyntheticFaces(1000, faces_per_identity=8)
@@ -68,6 +69,8 @@ class SyntheticFaces(Dataset[FaceSample]):
         ):
             if value < least:
                 raise ValueError(f"SyntheticFaces: {name!r} must be at least {least}, got {value}.")
+        if not 0 <= seed <= LARGEST_SEED:
+            raise ValueError(f"SyntheticFaces: 'seed' must lie in 0 ... 2**64 - 1, got {seed}.")
         if not 0 <= ages[0] < ages[1] <= 100:
             raise ValueError(f"SyntheticFaces: 'ages' must be two rising years in [0, 100], got {ages}.")
         self.num_identities, self.faces_per_identity = num_identities, faces_per_identity

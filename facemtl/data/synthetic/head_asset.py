@@ -55,7 +55,9 @@ class HeadAsset(NamedTuple):
     actions: SparseShapes
     """Facial actions (ARKit's names)."""
     landmarks: Tensor
-    """``(5,)`` vertices: eyes (the viewer's left first), nose, mouth corners."""
+    """``(5,)`` vertices: the foremost of the eyes (the viewer's left first), nose, mouth corners."""
+    irises: Tensor
+    """``(2, 8)`` vertices around the middle of each iris."""
     occlusion: Tensor
     """``(vertices,)`` in [0, 1], how open to the sky."""
     regions: Tensor
@@ -70,6 +72,7 @@ def write_head_asset(path: Path, asset: HeadAsset) -> None:
         "islands": asset.islands.to(torch.uint8),
         "people": _steps(asset.people),
         "landmarks": asset.landmarks.to(torch.int16),
+        "irises": asset.irises.to(torch.int16),
         "occlusion": (asset.occlusion * 255).round().to(torch.uint8),
         "regions": (asset.regions * 255).round().to(torch.uint8),
     }
@@ -96,6 +99,7 @@ def read_head_asset(path: Path = HEAD_FILE) -> HeadAsset:
         changes=_sparse("changes", tensors, about),
         actions=_sparse("actions", tensors, about),
         landmarks=tensors["landmarks"].long(),
+        irises=tensors["irises"].long(),
         occlusion=tensors["occlusion"].float() / 255,
         regions=tensors["regions"].float() / 255,
     )

