@@ -15,6 +15,8 @@ from facemtl.layers.age import AgeGroups
 
 _WHERE = "balance_manifest"
 _PURPOSE = 12
+_TRIES = 24  # orders in which people are tried, before fewer faces a cell are
+_NEAR = 0.9  # share of the faces a cell at which fewer are as good as another try
 _Places = npt.NDArray[np.int64]
 
 
@@ -31,7 +33,7 @@ class BalancedSubset(NamedTuple):
     """Faces of each age group of each gender."""
 
     most_per_cell: int
-    """What no balanced part can exceed: the rarest cell's faces of people who have enough faces."""
+    """The faces, in the rarest cell, of people who have enough; no balanced part has more a cell."""
 
     left_out: tuple[str, ...]
     """Cells without such a face, left out on request."""
@@ -117,23 +119,28 @@ def _choose(people: _Places, cells: _Places, per_cell: int, least: int, seed: in
     """The chosen faces, and how many of each cell: the most from ``per_cell`` downwards at which the draw comes out.
 
     Who has a place decides how many faces a cell can get, and how many it must get decides who has a place: the number
-    falls until both agree.
+    falls until both agree. Where it would fall far, those who hold what was missing are tried first.
     """
     num_people, num_cells = int(people.max()) + 1, int(cells.max()) + 1
     counts = np.bincount(num_cells * people + cells, minlength=num_people * num_cells).reshape(num_people, num_cells)
     words = random_words(seed, (_PURPOSE, 0, 0), count=num_people + len(people))
-    # Whoever holds a larger share of the rare cells comes first, so that these lose least.
-    shares = (counts / counts.sum(axis=0)).max(axis=1)
-    order = np.lexsort((words[:num_people], -shares)).tolist()
     available = counts.tolist()
+    shares = counts / counts.sum(axis=0)
     while per_cell > 0:
-        places = IdentityPlaces(available, per_cell, least)
-        added = places.add(order)
-        held = int(counts[added].sum(axis=0).min()) if added else 0
-        if held >= per_cell:
-            placed = np.array(places.placed, np.int64)
-            return _draw(people, cells, placed, per_cell, words[num_people:]), per_cell
-        per_cell = held
+        weights, highest = np.ones(num_cells), 0
+        for _ in range(_TRIES):
+            # Whoever holds a larger share of the rare cells comes first, so that these lose least.
+            places = IdentityPlaces(available, per_cell, least)
+            added = places.add(np.lexsort((words[:num_people], -(shares * weights).sum(axis=1))).tolist())
+            held = counts[added].sum(axis=0)
+            if held.min() >= per_cell:
+                placed = np.array(places.placed, np.int64)
+                return _draw(people, cells, placed, per_cell, words[num_people:]), per_cell
+            highest = max(highest, int(held.min()))
+            if highest >= _NEAR * per_cell:
+                break
+            weights[held < per_cell] *= 4  # powers of two lose no bit, so that all machines sort alike
+        per_cell = highest
     return np.empty(0, np.int64), 0
 
 
