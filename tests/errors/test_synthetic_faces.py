@@ -51,7 +51,7 @@ def test_indices(indices: list[int]) -> None:
 
 
 def test_iteration_ends() -> None:
-    faces = small_faces(1)
+    faces: Any = small_faces(1)  # by __getitem__ and IndexError
     assert [sample.index for sample in faces] == [0, 1, 2, 3]
 
 

@@ -31,7 +31,8 @@ def test_labels_without_rendering_are_those_of_the_faces() -> None:
     samples = faces.__getitems__(indices)
     for row, (index, sample) in enumerate(zip(indices, samples, strict=True)):
         assert torch.equal(sample.image, batch.images[row])
-        assert (sample.identity, sample.gender, sample.index) == (labels.identities[row], batch.genders[row], index)
+        known = (int(labels.identities[row]), int(batch.genders[row]), index)
+        assert (sample.identity, sample.gender, sample.index) == known
         assert sample.age == float(labels.ages[row])
         alone = faces[index]
         assert alone[1:] == sample[1:]

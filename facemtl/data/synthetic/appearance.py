@@ -51,7 +51,7 @@ class Appearance(nn.Module):
         field = hair_field(adult)
         for name, value in (
             ("_openness", torch.cat((head.occlusion, curtain.openness))),
-            ("_curtain_strands", smooth_noise(101, (rows, columns), (60, 2.0))),
+            ("_curtain_strands", smooth_noise(101, (rows, columns), (60.0, 2.0))),
             ("_scalp", outside * (1 - head.regions[:, 2])),
             *((f"_field_{label}", part) for label, part in field._asdict().items()),
         ):

@@ -34,13 +34,16 @@ class EyePainter(nn.Module):
         at = (torch.arange(self.side) - (self.side - 1) / 2) / ((cell.right - cell.left) * size / 2)
         y, x = torch.meshgrid(-at, at, indexing="ij")
         angle = torch.atan2(y, x)
-        spokes = smooth_noise(83, (4, 256), (4, 3))[0]
+        spokes = smooth_noise(83, (4, 256), (4.0, 3.0))[0]
         turned = ((angle / (2 * torch.pi) + 0.5) * 255).long()
         for name, value in (
             ("_radius", (x.square() + y.square()).sqrt()),
             ("_fibres", spokes[turned]),
             ("_upper", smoothstep(y, -0.1, 0.6)),
-            ("_veins", smooth_noise(84, (self.side, self.side), (3, 9)).clamp(0, 2) * smoothstep(x.abs(), 0.5, 0.9)),
+            (
+                "_veins",
+                smooth_noise(84, (self.side, self.side), (3.0, 9.0)).clamp(0, 2) * smoothstep(x.abs(), 0.5, 0.9),
+            ),
         ):
             self.register_buffer(name, value, persistent=False)
 

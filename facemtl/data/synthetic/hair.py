@@ -86,7 +86,7 @@ class HairPainter(nn.Module):
         along, across = brow_coordinates(places)
         head = (maps.islands == int(Island.HEAD)).float()
         # strands run down the maps, from the crown; a lean of the hair bends them
-        strands = 0.75 * smooth_noise(91, size, (46, 1.6)) + 0.6 * smooth_noise(92, size, (70, 5))
+        strands = 0.75 * smooth_noise(91, size, (46.0, 1.6)) + 0.6 * smooth_noise(92, size, (70.0, 5.0))
         buffers = {
             "above": field.above,
             "recession": field.recession,
@@ -94,9 +94,9 @@ class HairPainter(nn.Module):
             "side": field.side,
             "level": field.height,
             "strands": strands,
-            "edge": 0.7 * smooth_noise(93, size, (6, 1.3)) + 0.9 * smooth_noise(90, size, (9, 5)),
+            "edge": 0.7 * smooth_noise(93, size, (6.0, 1.3)) + 0.9 * smooth_noise(90, size, (9.0, 5.0)),
             "curls": smooth_noise(94, size, (4.5, 4.5)),
-            "clumps": smooth_noise(95, size, (30, 12)),
+            "clumps": smooth_noise(95, size, (30.0, 12.0)),
             "whiskers": smooth_noise(96, size, (2.4, 1.4)),
             "stubble": smooth_noise(97, size, (1.5, 1.5)),
             "along": along,

@@ -73,7 +73,7 @@ def hair_thickness(factors: AppearanceFactors, traits: Traits, ages: Tensor, fie
     )
     parted = (factors.hair_style == int(HairStyle.PARTED)).float()[:, None]
     side = torch.where(factors.shift[:, :1] < 0.5, field.side, -field.side)
-    swept = 1 + parted * (0.55 * side * smoothstep(above, 0, 3))
+    swept = 1 + parted * (0.55 * side * smoothstep(above, 0.0, 3.0))
     edge = smoothstep(above, -0.2, 2.2)
     grown = fullness * (0.55 + 0.45 * smoothstep(ages, 1.0, 6.0)) * factors.hair_volume
     return thick * swept * edge * (grown * (1 - 0.5 * recession))[:, None]

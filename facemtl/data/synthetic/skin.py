@@ -59,7 +59,7 @@ class SkinPainter(nn.Module):
         self._face = box_of((maps.islands == int(Island.HEAD)) & (maps.positions[..., 2] > -9.0))
         mouth = (maps.islands == int(Island.MOUTH)).float()
         lips = smoothstep(lips, 0.25, 0.75)
-        lines = lips * (smooth_noise(61, size, (60, 3)) - 0.3) * 0.5
+        lines = lips * (smooth_noise(61, size, (60.0, 3.0)) - 0.3) * 0.5
         shared = torch.stack(
             (
                 torch.ones(size),

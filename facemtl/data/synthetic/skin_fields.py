@@ -89,7 +89,7 @@ def wrinkles(maps: SurfaceMaps) -> Tensor:
     """
     places = maps.positions
     size = (maps.islands.shape[0], maps.islands.shape[1])
-    bend = 0.22 * smooth_noise(41, size, (30, 14))
+    bend = 0.22 * smooth_noise(41, size, (30.0, 14.0))
     x, y = places[..., 0], places[..., 1] + bend + 0.012 * places[..., 0].square()
     brow = blob(places, 0.0, 4.2, 3.0, 1.2)
     forehead = brow * _furrows((y - 2.6) / 0.82)
