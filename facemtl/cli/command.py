@@ -8,7 +8,7 @@ import re
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 from facemtl.cli.messages import say
 from facemtl.data.align_report import AlignmentInterrupted
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _guarded(command.command if isinstance(command, DataCommand) else command)
 
 
+@runtime_checkable
 class Command(Protocol):
     """What each subcommand is."""
 
