@@ -18,7 +18,8 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _RANGE = re.compile(r"\(?([0-9]+(?:\.[0-9]+)?)(?:\s*[-–,]\s*([0-9]+(?:\.[0-9]+)?)|\s*\+)\)?")
 _OPEN_RANGE = re.compile(r"more than ([0-9]+)", re.IGNORECASE)
-_OLDEST = 100.0
+OLDEST = 100.0
+"""Years; the heads have a bin for each up to this."""
 _LONGEST = 64  # characters: no number needs more, and a longer text would keep the patterns busy
 
 
@@ -47,12 +48,12 @@ def read_age(text: str, age_ranges: AgeRanges) -> Label:
     if age_ranges == "refuse":
         return Label(math.nan, "age is a range", 'pass age_ranges="midpoint" to use its middle')
     low, high = match[1], (match[2] if match.re is _RANGE else None)
-    return middle_age(float(low), float(high) if high is not None else _OLDEST)
+    return middle_age(float(low), float(high) if high is not None else OLDEST)
 
 
 def middle_age(low: float, high: float) -> Label:
     """The middle of a range of ages."""
-    if not 0 <= low <= high <= _OLDEST:
+    if not 0 <= low <= high <= OLDEST:
         return Label(math.nan, "age out of range", "expected a range within 0 to 100 years")
     return Label(0.5 * (low + high))
 
@@ -71,6 +72,6 @@ def read_gender(text: str) -> Label:
 def _checked_age(age: float) -> Label:
     if math.isinf(age):
         return Label(math.nan, "age is not finite", "expected 0 to 100 years")
-    if not 0 <= age <= _OLDEST:
+    if not 0 <= age <= OLDEST:
         return Label(math.nan, "age out of range", "expected 0 to 100 years")
     return Label(age)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from facemtl.data.label_tokens import UNKNOWN, AgeRanges, Label, read_age, read_gender
+from facemtl.data.label_tokens import OLDEST, UNKNOWN, AgeRanges, Label, read_age, read_gender
 from facemtl.data.listed_paths import name_fault
 from facemtl.data.manifest_problems import ManifestProblem
 from facemtl.data.packed_names import PackedNames, decode_name, encode_name, ends_of
+from facemtl.data.plain_numbers import plain_numbers
 
 Places = npt.NDArray[np.int64]
 _SHORT = 7  # bytes of a text that fit into a word of eight beside their number
@@ -86,7 +87,7 @@ def gather_rows(blocks: Iterable[RowBlock], *, age_ranges: AgeRanges) -> Rows:
             lengths,
             named,
             _coded(block.identities, len(block.lines), codes, known),
-            _labels(block.ages, block.lines, lambda age: read_age(age, age_ranges), np.nan, problems),
+            _ages(block.ages, block.lines, age_ranges, problems),
             _labels(block.genders, block.lines, read_gender, -1.0, problems),
         )
         parts.append(tuple(column.astype(kind) for column, kind in zip(columns, kinds, strict=True)))
@@ -111,6 +112,20 @@ def distinct(tokens: Tokens) -> tuple[list[bytes], Places]:
     _, first, which = np.unique(words, return_index=True, return_inverse=True)
     texts = Tokens(tokens.text, tokens.starts[first], tokens.stops[first])
     return texts.encoded(), which.reshape(-1).astype(np.int64)
+
+
+def _ages(
+    tokens: Tokens | None, lines: Places, age_ranges: AgeRanges, problems: list[ManifestProblem]
+) -> npt.NDArray[np.float64]:
+    """Ages: plain numbers in range all at once, whatever else one by one."""
+    if tokens is None:
+        return np.full(len(lines), np.nan)
+    ages, plain = plain_numbers(*tokens)
+    other = np.flatnonzero(~(plain & (ages <= OLDEST)))
+    if len(other):
+        rest = Tokens(tokens.text, tokens.starts[other], tokens.stops[other])
+        ages[other] = _labels(rest, lines[other], lambda age: read_age(age, age_ranges), np.nan, problems)
+    return ages
 
 
 def _labels(

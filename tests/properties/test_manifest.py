@@ -19,6 +19,7 @@ from facemtl.data.manifest_problems import ManifestError
 from facemtl.data.manifest_rows import RowBlock, Tokens, distinct, gather_rows, normal_name, odd_names
 from facemtl.data.manifest_tables import read_csv
 from facemtl.data.packed_names import PackedNames
+from facemtl.data.plain_numbers import plain_numbers
 from tests import manifests
 
 
@@ -136,6 +137,19 @@ def test_distinct_texts_are_those_of_a_dictionary(texts: list[bytes]) -> None:
     different, which = distinct(tokens)
     assert [different[place] for place in which] == texts
     assert len(set(different)) == len(different)
+
+
+@given(
+    st.lists(st.one_of(st.text("0123456789.", max_size=18), st.floats(0, 1e6).map(str), st.text("0.-e ", max_size=4)))
+)
+@example(["0.1", "100.0000", ".5", "5.", ".", "", "999999999999999", "1.00000000000001", "72.9999999999999"])
+def test_plain_numbers_are_those_of_python(texts: list[str]) -> None:
+    values, plain = plain_numbers(*Tokens.of(texts))
+    for text, value, good in zip(texts, values.tolist(), plain.tolist(), strict=True):
+        if good:
+            assert value == float(text)
+        elif text.isdigit():
+            assert len(text) > 15
 
 
 @given(st.lists(st.text("./\\:a\0 ", max_size=6), max_size=8))
