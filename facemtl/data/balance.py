@@ -128,20 +128,29 @@ def _choose(people: _Places, cells: _Places, per_cell: int, least: int, seed: in
     shares = counts / counts.sum(axis=0)
     while per_cell > 0:
         weights, highest = np.ones(num_cells), 0
-        for _ in range(_TRIES):
-            # Whoever holds a larger share of the rare cells comes first, so that these lose least.
+        for number in range(_TRIES):
             places = IdentityPlaces(available, per_cell, least)
-            added = places.add(np.lexsort((words[:num_people], -(shares * weights).sum(axis=1))).tolist())
+            order = np.lexsort((words[:num_people], -_claims(shares * weights, add=number % 2 == 1)))
+            added = places.add(order.tolist())
             held = counts[added].sum(axis=0)
             if held.min() >= per_cell:
                 placed = np.array(places.placed, np.int64)
                 return _draw(people, cells, placed, per_cell, words[num_people:]), per_cell
             highest = max(highest, int(held.min()))
-            if highest >= _NEAR * per_cell:
-                break
-            weights[held < per_cell] *= 4  # powers of two lose no bit, so that all machines sort alike
+            if number % 2 == 1:
+                if highest >= _NEAR * per_cell:
+                    break
+                weights[held < per_cell] *= 4  # powers of two lose no bit
         per_cell = highest
     return np.empty(0, np.int64), 0
+
+
+def _claims(shares: npt.NDArray[np.float64], *, add: bool) -> npt.NDArray[np.float64]:
+    """Who comes first: those who hold a large share of some rare cell, or of several together."""
+    claims = shares[:, 0]
+    for column in shares.T[1:]:  # one after another, so that all machines round alike
+        claims = claims + column if add else np.maximum(claims, column)
+    return claims
 
 
 def _draw(people: _Places, cells: _Places, placed: _Places, per_cell: int, words: npt.NDArray[np.uint64]) -> _Places:

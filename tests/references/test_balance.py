@@ -11,7 +11,9 @@ from scipy.sparse.csgraph import maximum_flow
 
 from facemtl.data.balance import balance_manifest
 from facemtl.data.identity_places import IdentityPlaces
+from facemtl.data.manifest import read_manifest
 from facemtl.layers.age import AgeGroups
+from tests.conftest import SHARED
 from tests.labelled_manifests import manifest_with
 
 Counts = npt.NDArray[np.int64]
@@ -77,8 +79,9 @@ def best_per_cell(counts: Counts, least: int) -> int:
     return round(-solved.fun)
 
 
-def test_balanced_parts_are_near_the_best_and_never_above() -> None:
-    random, ours, best, found, possible = np.random.default_rng(0), 0, 0, 0, 0
+@pytest.mark.parametrize("seed", range(4))
+def test_balanced_parts_are_near_the_best_and_never_above(seed: int) -> None:
+    random, ours, best, found, possible = np.random.default_rng(seed), 0, 0, 0, 0
     for _ in range(60):
         counts = random.integers(0, 4, (random.integers(2, 9), 4)) * (random.random((1, 4)) < 0.9)
         least = int(random.integers(1, 6))
@@ -103,4 +106,16 @@ def test_balanced_parts_are_near_the_best_and_never_above() -> None:
         assert number <= optimum
         ours, best, found, possible = ours + number, best + optimum, found + (number > 0), possible + (optimum > 0)
     print(f"balanced parts: {ours} of {best} faces of a cell, {found} of {possible} found")
-    assert ours >= 0.9 * best
+    assert ours >= 0.97 * best
+
+
+@pytest.mark.parametrize("least", [1, 2, 3])
+def test_real_photographs_with_a_single_girl_can_be_balanced(least: int) -> None:
+    """One face of each cell, of people with up to three faces each: integer programming says that there is a way."""
+    labels = SHARED / "faces" / "lfw" / "labels.txt"
+    if not labels.is_file():
+        pytest.skip("the real photographs are not on this machine")
+    manifest = read_manifest(labels, check_files=False)
+    part = balance_manifest(manifest, min_faces_per_identity=least, on_empty="leave_out")
+    assert (part.faces_per_cell, part.most_per_cell, part.left_out) == (1, 1, ("10− male",))
+    assert np.bincount(part.manifest.identities).min() >= least
