@@ -37,7 +37,7 @@ def write_lines(path: Path, kind: str, rows: int, people: int) -> None:
 
 
 def measure(path: Path) -> None:
-    """Print seconds, seconds of the processor (the same, where nobody else wants it) and megabytes (10^6 bytes) of one reading in this process."""
+    """Print the seconds of one reading in this process, those of the processor, and megabytes (10^6 bytes)."""
     before = _peak()
     start, start_cpu = time.perf_counter(), time.process_time()
     read_manifest(path, check_files=False)
@@ -79,10 +79,9 @@ def main() -> None:
             ]
             seconds, processor, memory = zip(*runs, strict=True)
             spread = f"{statistics.median(seconds):.1f} [{min(seconds):.1f}, {max(seconds):.1f}]"
-            print(
-                f"| {path.name} | {path.stat().st_size / 1e6:.0f} | {spread} | {statistics.median(processor):.1f} | {max(memory):.0f} |",
-                flush=True,
-            )
+            size, mine = path.stat().st_size / 1e6, statistics.median(processor)
+            figures = f"{statistics.median(processor):.1f} | {max(memory):.0f}"
+            print(f"| {path.name} | {size:.0f} | {spread} | {mine:.1f} | {max(memory):.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ nitpick_ignore_regex = [
 # jaxtyping has no inventory to link to; fields of NamedTuples name its types.
 nitpick_ignore_regex.append((r"py:class", r"(jaxtyping\.)?(Bool|Float|Integer|Shaped|UInt8)"))
 
+nitpick_ignore_regex.append((r"py:class", r"ProblemKind"))  # a Literal, which fields of NamedTuples name, too
+
 
 def typehints_formatter(annotation, config=None):
     """Show a shape annotation as it is written: ``Float[Tensor, "batch 3 height width"]``."""

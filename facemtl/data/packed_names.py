@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -70,17 +71,18 @@ class PackedNames(Sequence[str]):
         return map(decode_name, self.encoded())
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: SupportsIndex) -> str: ...
 
     @overload
     def __getitem__(self, index: slice) -> PackedNames: ...
 
-    def __getitem__(self, index: int | slice) -> str | PackedNames:
+    def __getitem__(self, index: SupportsIndex | slice) -> str | PackedNames:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"PackedNames: 'index' must lie in [{-len(self)}, {len(self)}), got {index}.")
-        place = index % len(self)
+        place = operator.index(index)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"PackedNames: 'index' must lie in [{-len(self)}, {len(self)}), got {place}.")
+        place %= len(self)
         return decode_name(self.data[self.offsets[place] : self.offsets[place + 1]])
 
     def __eq__(self, other: object) -> bool:

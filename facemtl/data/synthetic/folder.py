@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -127,6 +127,7 @@ def synthesize_folder(
 
 def _claim(destination: Path, settings: SynthesisSettings) -> None:
     """Make the folder ours, or see that it is of the same settings."""
+    settings = replace(settings, ages=(float(settings.ages[0]), float(settings.ages[1])))  # 3 and 3.0 are one age
     record = json.dumps(asdict(settings), indent=2).encode() + b"\n"
     path = destination / SETTINGS
     if destination.exists() and not destination.is_dir():
