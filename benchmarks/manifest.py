@@ -80,7 +80,6 @@ def main() -> None:
             seconds, processor, memory = zip(*runs, strict=True)
             spread = f"{statistics.median(seconds):.1f} [{min(seconds):.1f}, {max(seconds):.1f}]"
             size, mine = path.stat().st_size / 1e6, statistics.median(processor)
-            figures = f"{statistics.median(processor):.1f} | {max(memory):.0f}"
             print(f"| {path.name} | {size:.0f} | {spread} | {mine:.1f} | {max(memory):.0f} |", flush=True)
 
 
