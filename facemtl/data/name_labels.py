@@ -24,7 +24,7 @@ _PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
     ),
     "cacd": (re.compile(rf"{_AGE}_(?P<identity>.+)_[0-9]+"), "expected a name such as 14_Aaron_Johnson_0001"),
     "utkface": (
-        re.compile(rf"{_AGE}_(?P<gender>[01])_(?:[0-9]_)?[0-9]+(?:\.(?:jpg|chip))*"),
+        re.compile(rf"{_AGE}_(?P<gender>[01])_[0-4]_[0-9]+(?:\.(?:jpg|chip))*"),
         "expected a name such as 26_1_0_20170116171041935, age, gender (0 male, 1 female), race and date",
     ),
     "morph": (
@@ -60,8 +60,9 @@ def labels_from_name(name: str, *, naming: Naming) -> NameLabels | None:
     """
     folder, _, file = name.rpartition("/")
     if naming == "folders":
-        person = folder.rpartition("/")[2]
-        return NameLabels(person, "", "") if person else None
+        # the whole path: train/7 and test/7 may be two people; and no name that a label would take for "unknown"
+        named = folder and folder == folder.strip() and folder.lower() not in ("-1", "nan")
+        return NameLabels(folder, "", "") if named else None
     stem = file.rpartition(".")[0]
     match = _PATTERNS[naming][0].fullmatch(stem)
     if match is None:
@@ -84,7 +85,7 @@ def manifest_from_names(folder: str | Path, *, naming: Naming, on_problem: OnPro
     utkface    ``26_1_0_20170116171041935.jpg``    age, gender (**0 male**, 1 female), race, date; no id
     morph      ``009055_1M54.JPG``                 id, number of the picture, gender, age
     agedb      ``0_MariaCallas_35_f.jpg``          number, id, age, gender
-    folders    ``0000045/001.jpg``                 id (the folder that the file is in), as CASIA and VGGFace2
+    folders    ``0000045/001.jpg``                 id (the path of its folder), as CASIA and VGGFace2
     =========  ==================================  =========================================================
 
     Subfolders are searched and links to folders are not followed. Files that have no image's name are passed over.
