@@ -254,7 +254,7 @@ def test_crops_inside_the_source_are_not_photographs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_runs_end_in_the_same_files(tmp_path: Path) -> None:
-    source = pictures.photographs(tmp_path / "photos", 120, ".jpg")
+    source = pictures.photographs(tmp_path / "photos", 400, ".jpg")
     command = [sys.executable, "-m", "facemtl", "align", str(source)]
     options = ["--landmarks", str(tmp_path / "landmarks.txt"), "--workers", "2", "--batch-size", "2"]
     subprocess.run([*command, str(tmp_path / "whole"), *options], check=True, capture_output=True)
@@ -275,7 +275,7 @@ def test_killed_runs_end_in_the_same_files(tmp_path: Path) -> None:
     assert codes == [-signal.SIGKILL, 130, 130]
     assert "The same command continues." in errors
     last = subprocess.run([*command, str(tmp_path / "killed"), *options], check=True, capture_output=True, text=True)
-    assert "(120 new)" not in last.stdout
+    assert "(400 new)" not in last.stdout
     assert " new)" in last.stdout
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
