@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from facemtl._core.whole_files import stage
 from facemtl.alignment.detection import FaceDetector
 from facemtl.alignment.similarity import LandmarkProblem
 from facemtl.alignment.warp import FaceAligner
@@ -18,7 +19,6 @@ from facemtl.data.align_plan import PlannedPhotograph
 from facemtl.data.align_settings import AlignSettings
 from facemtl.data.crop_names import crop_name
 from facemtl.data.examine import Examined, Face, find_faces
-from facemtl.data.whole_files import stage
 
 Batch = Sequence[tuple[PlannedPhotograph, Examined]]
 

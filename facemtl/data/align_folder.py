@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from facemtl._core.whole_files import write_if_changed
 from facemtl.alignment.detection import FaceDetector
 from facemtl.data.align_batch import Batch, BatchWriter
 from facemtl.data.align_journal import AlignJournal
@@ -21,7 +22,6 @@ from facemtl.data.align_settings import AlignSettings, describe_detector
 from facemtl.data.examine import Examined, Examiner, PhotographTask, refused
 from facemtl.data.landmark_lists import read_landmark_list
 from facemtl.data.photograph_list import PhotographList, list_photographs
-from facemtl.data.whole_files import write_if_changed
 from facemtl.data.worker_pool import WorkerPool
 
 _BATCH_BYTES = 256 * 2**20  # of decoded pixels: a batch of large photographs has fewer of them

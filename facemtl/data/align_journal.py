@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
-from facemtl.data.whole_files import UNFINISHED, stage
+from facemtl._core.whole_files import UNFINISHED, stage
 
 _VERSION = 1
 GONE = [-1, -1]

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from facemtl._core.whole_files import write_if_changed
 from facemtl.alignment.templates import LANDMARKS
 from facemtl.data.align_journal import FOLDER
 from facemtl.data.align_manifest import BOX_COLUMNS
 from facemtl.data.photographs import PhotographError, read_photograph
-from facemtl.data.whole_files import write_if_changed
 
 if TYPE_CHECKING:
     from PIL.Image import Image

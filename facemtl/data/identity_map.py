@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from facemtl._core.whole_files import stage
 from facemtl.data.packed_names import PackedNames
-from facemtl.data.whole_files import stage
 
 _SHOWN = 3
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from facemtl._core.whole_files import UNFINISHED, stage
 from facemtl.data.label_tokens import UNKNOWN
 from facemtl.data.manifest_parquet import write_parquet
 from facemtl.data.manifest_rows import Tokens, normal_name, odd_names
-from facemtl.data.whole_files import UNFINISHED, stage
 
 if TYPE_CHECKING:
     from facemtl.data.manifest import Manifest

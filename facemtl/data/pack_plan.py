@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facemtl._core.whole_files import stage
 from facemtl.data.datasets import LabelledFiles
 from facemtl.data.face_layout import EXACT
-from facemtl.data.whole_files import stage
 
 
 def check_options(

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from facemtl._core.whole_files import UNFINISHED, stage
 from facemtl.data.datasets import LabelledFiles
 from facemtl.data.face_layout import COLUMNS, header_image
 from facemtl.data.pack_plan import check_faces, check_options, keep_plan, plan_digest
 from facemtl.data.packed_images import PackedImages
 from facemtl.data.photographs import PhotographError
 from facemtl.data.record_writer import RecordWriter
-from facemtl.data.whole_files import UNFINISHED, stage
 
 _NO_FACE = 2**64 - 1
 

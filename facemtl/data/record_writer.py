@@ -13,11 +13,11 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from facemtl._core.whole_files import UNFINISHED, stage
 from facemtl.data.record_checksums import CHECKSUMS, checksums_bytes, checksums_path
 from facemtl.data.record_format import MAGIC_BYTES, find_parts, frame_record
 from facemtl.data.record_header import pack_header, unpack_header
 from facemtl.data.record_index import index_text
-from facemtl.data.whole_files import UNFINISHED, stage
 
 _MOST_READ = 2**20
 

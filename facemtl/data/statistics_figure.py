@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facemtl._core.whole_files import stage
 from facemtl.data.statistics import GENDERS, ManifestStatistics
-from facemtl.data.whole_files import stage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from facemtl._core.whole_files import stage
 from facemtl.data.photographs import PhotographError, read_file
 from facemtl.data.record_format import RecordError
 from facemtl.data.restricted_pickle import PickledArray, UnpicklingError, unpickle
-from facemtl.data.whole_files import stage
 
 
 class VerificationSet(NamedTuple):

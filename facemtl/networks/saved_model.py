@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from facemtl._core.whole_files import stage
+
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _SUM = "weights_sha256"
@@ -38,8 +40,8 @@ def write_model(folder: str | Path, config: Mapping[str, Any], weights: Mapping[
     folder.mkdir(parents=True, exist_ok=True)
     data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()})
     text = json.dumps({**config, _SUM: hashlib.sha256(data).hexdigest()}, indent=2) + "\n"
-    _replace(folder / WEIGHTS, data)
-    _replace(folder / CONFIG, text.encode())
+    for name, content in ((WEIGHTS, data), (CONFIG, text.encode())):
+        os.replace(stage(content, staging=folder, durable=True), folder / name)
 
 
 def read_model(where: str, folder: str | Path) -> SavedModel:
@@ -78,15 +80,3 @@ def _read(where: str, path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SavedModelError(f"{where}: {str(path)!r} cannot be read: {error.strerror or error}.") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

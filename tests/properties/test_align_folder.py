@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facemtl.data import align_batch, align_folder, align_journal, whole_files
+from facemtl._core import whole_files
+from facemtl.data import align_batch, align_folder, align_journal
 from facemtl.data.crop_names import crop_name, crop_stems
 from facemtl.data.worker_pool import WorkerPool
 from tests import pictures

@@ -14,12 +14,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from facemtl._core.whole_files import stage, write_if_changed
 from facemtl.alignment.templates import LANDMARKS, FaceTemplate
 from facemtl.data.align_report import Progress
 from facemtl.data.encode import check_form, encode_image
 from facemtl.data.samples import FaceSample
 from facemtl.data.synthetic.faces import SyntheticFaces
-from facemtl.data.whole_files import stage, write_if_changed
 
 MANIFEST, SETTINGS, LICENCE, SHEET = "manifest.csv", "synthesis.json", "LICENSE.txt", "contact_sheet.png"
 _TERMS = """These faces show nobody. facemtl rendered them from the head of MakeHuman's base mesh (CC0 1.0) and from

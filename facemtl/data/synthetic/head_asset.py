@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from facemtl._core.whole_files import stage
 
 STEP = 0.001
 """Centimetres of one step of a stored coordinate: 16 bits reach 32 cm either way."""
@@ -83,7 +86,8 @@ def write_head_asset(path: Path, asset: HeadAsset) -> None:
     about = {"actions": asset.actions.names, "changes": asset.changes.names, "licence": _LICENCE}
     # One entry: safetensors writes several in an order that differs from run to run.
     metadata = {_ABOUT: json.dumps(about, sort_keys=True)}
-    path.write_bytes(save({name: tensors[name].contiguous() for name in sorted(tensors)}, metadata))
+    data = save({name: tensors[name].contiguous() for name in sorted(tensors)}, metadata)
+    os.replace(stage(data, staging=path.parent), path)
 
 
 def read_head_asset(path: Path = HEAD_FILE) -> HeadAsset:
