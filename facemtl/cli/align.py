@@ -14,10 +14,11 @@ import tyro
 from facemtl.alignment.detection import FaceDetector
 from facemtl.alignment.templates import FaceTemplate
 from facemtl.cli.messages import count, say
-from facemtl.data.align_folder import align_folder, choose_device
+from facemtl.data.align_folder import align_folder
 from facemtl.data.align_report import AlignmentReport
 from facemtl.data.align_settings import AlignSettings
 from facemtl.data.contact_sheet import draw_contact_sheets
+from facemtl.data.devices import choose_device
 
 
 @dataclass(kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,12 +11,12 @@ import tyro
 
 from facemtl.cli.manifests import ManifestCommand
 from facemtl.cli.messages import count, say
-from facemtl.data.align_folder import choose_device
-from facemtl.data.align_report import Progress
 from facemtl.data.balance import balance_manifest
+from facemtl.data.devices import choose_device
 from facemtl.data.estimators import AgeReading, AttributeEstimator, MTLFaceEstimator, OnnxEstimator
 from facemtl.data.label import label_manifest
 from facemtl.data.pack_records import pack_records
+from facemtl.data.progress import Progress
 from facemtl.data.statistics import manifest_statistics
 from facemtl.data.statistics_figure import draw_statistics
 from facemtl.data.synthetic.folder import SynthesisSettings, synthesize_folder
@@ -122,7 +121,7 @@ class RecordsCommand(ManifestCommand):
                 labels=self.labels,
                 on_broken=self.on_broken,
                 overwrite=self.overwrite,
-                progress=_steps(bar),
+                progress=lambda done, _: bar.add(done - bar.done),
             )
         for skipped in packed.skipped[:10]:
             say(f"Left out: {skipped.filename}: {skipped.problem.reason}")
@@ -291,15 +290,3 @@ class DataCommand:
         | Annotated[LabelCommand, _P, tyro.conf.subcommand("label", prefix_name=False)]
         | Annotated[SynthesizeCommand, _P, tyro.conf.subcommand("synthesize", prefix_name=False)]
     )
-
-
-def _steps(bar: Progress) -> Callable[[int, int], None]:
-    """Tell a bar of totals, one face after the other."""
-    before = 0
-
-    def tell(done: int, total: int) -> None:
-        nonlocal before
-        bar.add(done - before)
-        before = done
-
-    return tell

@@ -17,11 +17,13 @@ from facemtl.data.align_batch import Batch, BatchWriter
 from facemtl.data.align_journal import AlignJournal
 from facemtl.data.align_manifest import manifest_csv, rejected_csv
 from facemtl.data.align_plan import PlannedPhotograph, done_before, plan_alignment
-from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport, Progress
+from facemtl.data.align_report import AlignmentInterrupted, AlignmentReport
 from facemtl.data.align_settings import AlignSettings, describe_detector
+from facemtl.data.devices import choose_device
 from facemtl.data.examine import Examined, Examiner, PhotographTask, refused
 from facemtl.data.landmark_lists import read_landmark_list
 from facemtl.data.photograph_list import PhotographList, list_photographs
+from facemtl.data.progress import Progress
 from facemtl.data.worker_pool import WorkerPool
 
 _BATCH_BYTES = 256 * 2**20  # of decoded pixels: a batch of large photographs has fewer of them
@@ -144,15 +146,6 @@ def _runs_here(detector: FaceDetector | None) -> bool:
     """Whether a detector sits on a GPU, which worker processes do not share."""
     device = getattr(detector, "device", None)
     return device is not None and torch.device(device).type != "cpu"
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """The device of a name; ``"auto"`` is CUDA, else MPS, else the CPU."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _cores() -> int:

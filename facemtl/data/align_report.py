@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class AlignmentReport(NamedTuple):
@@ -48,30 +48,3 @@ class AlignmentInterrupted(KeyboardInterrupt):
     def __init__(self, done: int, total: int) -> None:
         super().__init__(f"align_folder: interrupted after {done} of {total} photographs")
         self.done, self.total = done, total
-
-
-class Progress:
-    """A bar on a terminal, and the count of photographs done."""
-
-    def __init__(self, total: int, done: int, shown: bool) -> None:
-        self.done = done
-        self._bar: Any = None
-        if shown:
-            try:
-                from tqdm import tqdm
-            except ImportError as error:
-                raise ImportError('progress needs tqdm: pip install "facemtl[cli]"') from error
-            self._bar = tqdm(total=total, initial=done, unit="face", disable=None)  # None: off where no terminal is
-
-    def add(self, count: int) -> None:
-        """Count photographs that are done."""
-        self.done += count
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from facemtl.data.align_report import Progress
 from facemtl.data.estimators import AttributeEstimator, EstimatedAttributes, resized
 from facemtl.data.manifest import Manifest
 from facemtl.data.photographs import PhotographError, read_photograph
+from facemtl.data.progress import Progress
 
 
 class BrokenPhotograph(NamedTuple):

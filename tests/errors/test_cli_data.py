@@ -182,22 +182,25 @@ def test_interruptions_say_whether_the_command_continues(
 def test_interrupted_records_do_continue(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from facemtl.data.align_report import Progress
+    from facemtl.data.progress import Progress
 
     counted: list[int] = []
+    really_add = Progress.add
 
     def add(bar: Progress, count: int) -> None:
+        really_add(bar, count)
         counted.append(count)
-        if len(counted) == 4:
+        if len(counted) == 4 and not continuing:
             raise KeyboardInterrupt
 
+    continuing = False
     monkeypatch.setattr(Progress, "add", add)
     command = ["data", "records", str(faces), str(tmp_path / "a.rec")]
     assert main(command) == 130
     assert capsys.readouterr().err == "Interrupted. The same command continues.\n"
     assert not (tmp_path / "a.rec").exists()
     counted.clear()
-    monkeypatch.setattr(Progress, "add", lambda bar, count: counted.append(count))
+    continuing = True
     written: list[int] = []
     write = RecordWriter.write
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from facemtl._core.whole_files import stage, write_if_changed
 from facemtl.alignment.templates import LANDMARKS, FaceTemplate
-from facemtl.data.align_report import Progress
 from facemtl.data.encode import check_form, encode_image
+from facemtl.data.progress import Progress
 from facemtl.data.samples import FaceSample
 from facemtl.data.synthetic.faces import SyntheticFaces
 
