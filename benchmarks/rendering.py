@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from facemtl.alignment.templates import FaceTemplate
 from facemtl.data.synthetic.camera import aligning_matrices, apply_matrices, project, turn
 from facemtl.data.synthetic.development import develop
+from facemtl.data.synthetic.moved import moved
 from facemtl.data.synthetic.rasterise import find_covered
 from facemtl.data.synthetic.render import render
-from facemtl.data.synthetic.renderer import FaceRenderer, moved
+from facemtl.data.synthetic.renderer import FaceRenderer
 from facemtl.data.synthetic.shadow import cast_shadows
 from facemtl.data.synthetic.topology import smooth_normals, triangle_frames
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from facemtl.alignment.similarity import estimate_similarity
 from facemtl.data.samples import collate_faces
 from facemtl.data.synthetic.faces import SyntheticFaces
-from facemtl.data.synthetic.renderer import moved
+from facemtl.data.synthetic.moved import moved
 from tests.synthetic_faces import SMALL, alike, levels_apart, renderer, small_faces
 
 FACES = 24

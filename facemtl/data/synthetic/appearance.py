@@ -12,6 +12,7 @@ from facemtl.data.synthetic.hair import HairPainter, hair_absorbance, hair_amoun
 from facemtl.data.synthetic.hair_fields import HairField, hair_field
 from facemtl.data.synthetic.hair_shell import CURTAIN_CELL, curtain_mesh, curtain_vertices, hair_thickness
 from facemtl.data.synthetic.head_model import HeadModel
+from facemtl.data.synthetic.moved import moved
 from facemtl.data.synthetic.noise import smooth_noise
 from facemtl.data.synthetic.person import Traits
 from facemtl.data.synthetic.render import Heads
@@ -63,16 +64,16 @@ class Appearance(nn.Module):
         """Return the dressed heads of people whose bare heads have ``vertices`` ``(batch, vertices, 3)``."""
         field = HairField(*(getattr(self, f"_field_{label}") for label in HairField._fields))
         thickness = hair_thickness(factors, traits, ages, field) * self._scalp
-        bare = self._bare.to(vertices.device)
+        bare = moved(self._bare, vertices.device)
         normals = smooth_normals(triangle_frames(vertices, bare), bare)
         raised = vertices + thickness[..., None] * normals
-        curtain = curtain_vertices(factors, ages, raised, thickness)
+        curtain = curtain_vertices(factors, ages, raised)
         return Heads(
             vertices=torch.cat((raised, curtain), 1),
             landmarks=head.landmarks(vertices),
             openness=self._openness,
             maps=self.paint(factors, traits, ages),
-            topology=self._topology.to(vertices.device),
+            topology=moved(self._topology, vertices.device),
         )
 
     def paint(self, factors: AppearanceFactors, traits: Traits, ages: Tensor) -> Tensor:

@@ -35,10 +35,6 @@ class Background(NamedTuple):
     opacity: Tensor
     """``(batch, shapes)``."""
 
-    def to(self, device: torch.device | str) -> Background:
-        """Move all to a device."""
-        return Background(*(value.to(device) for value in self))
-
 
 def draw_background(seed: int, faces: Tensor) -> Background:
     """Draw backgrounds: a third plain, a third bright blobs as of lamps and leaves, a third bars as of rooms.

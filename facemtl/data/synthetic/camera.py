@@ -31,10 +31,6 @@ class Camera(NamedTuple):
     up: Tensor
     """Centimetres that it stands above the middle."""
 
-    def to(self, device: torch.device | str) -> Camera:
-        """Move all to a device."""
-        return Camera(*(value.to(device) for value in self))
-
 
 def draw_camera(seed: int, faces: Tensor) -> Camera:
     """Draw poses as they are in collections of portraits: most within 20° of frontal, few beyond 40°.

@@ -32,10 +32,6 @@ class Development(NamedTuple):
     noise_at: Tensor
     """``(batch, 2)`` int64, the first row and column of the noise."""
 
-    def to(self, device: torch.device | str) -> Development:
-        """Move all to a device."""
-        return Development(*(value.to(device) for value in self))
-
 
 def draw_development(seed: int, faces: Tensor) -> Development:
     """Draw how pictures are developed; row i depends on ``seed`` and ``faces[i]`` alone."""

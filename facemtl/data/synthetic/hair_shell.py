@@ -79,14 +79,13 @@ def hair_thickness(factors: AppearanceFactors, traits: Traits, ages: Tensor, fie
     return thick * swept * edge * (grown * (1 - 0.5 * recession))[:, None]
 
 
-def curtain_vertices(factors: AppearanceFactors, ages: Tensor, head: Tensor, thickness: Tensor) -> Tensor:
+def curtain_vertices(factors: AppearanceFactors, ages: Tensor, head: Tensor) -> Tensor:
     """``(batch, curtain vertices, 3)`` around heads ``(batch, vertices, 3)``; a point where hair is not long.
 
     Args:
         factors: Of the people.
         ages: Years; small children have no long hair.
         head: Vertices of the scalp, raised by their hair.
-        thickness: ``(batch, vertices)``, to know which of them are scalp.
     """
     long = (factors.hair_style == int(HairStyle.LONG)) & (ages >= 3)
     # the head's own width and depth at the height of the ears

@@ -27,10 +27,6 @@ class Light(NamedTuple):
     softness: Tensor
     """``(batch,)`` of the main light's shadows, in [0, 1]: bare bulb to overcast sky."""
 
-    def to(self, device: torch.device | str) -> Light:
-        """Move all to a device."""
-        return Light(*(value.to(device) for value in self))
-
 
 def harmonics(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     """The nine polynomials of a unit vector up to the second order, each between −1 and 1 or so; the first is 1."""

@@ -30,10 +30,6 @@ class Traits(NamedTuple):
     ageing: Tensor
     """``(batch, rates)`` around 1, the :data:`AGEING_RATES`."""
 
-    def to(self, device: torch.device | str) -> Traits:
-        """Return the same people on another device."""
-        return Traits(*(tensor.to(device, non_blocking=True) for tensor in self))
-
 
 def draw_traits(seed: int, identities: Tensor, change_names: tuple[str, ...]) -> Traits:
     """Draw people.

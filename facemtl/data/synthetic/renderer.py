@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from facemtl.data.synthetic.development import Development, develop, draw_develo
 from facemtl.data.synthetic.expression import draw_actions
 from facemtl.data.synthetic.head_model import HeadModel
 from facemtl.data.synthetic.lighting import Light, draw_light
+from facemtl.data.synthetic.moved import moved
 from facemtl.data.synthetic.person import Traits, draw_traits
 from facemtl.data.synthetic.render import render
 
@@ -145,13 +146,3 @@ class FaceRenderer(nn.Module):
         )
         images = (develop(rendered.images, drawn.development) * 255).round().to(torch.uint8)
         return TrueFaces(images, rendered.landmarks, rendered.depth, rendered.mask, factors)
-
-
-Part = TypeVar("Part")
-
-
-def moved(part: Part, device: torch.device) -> Part:
-    """A tensor, or a named tuple of tensors and of such tuples, on a device."""
-    if isinstance(part, Tensor):
-        return cast(Part, part.to(device))
-    return type(part)(*(moved(value, device) for value in cast("tuple[object, ...]", part)))

@@ -60,10 +60,11 @@ class SkinPainter(nn.Module):
         mouth = (maps.islands == int(Island.MOUTH)).float()
         lips = smoothstep(lips, 0.25, 0.75)
         lines = lips * (smooth_noise(61, size, (60.0, 3.0)) - 0.3) * 0.5
+        red = redness(maps)
         shared = torch.stack(
             (
                 torch.ones(size),
-                redness(maps),
+                red,
                 lips,
                 lines,
                 shadows_of_eyes(maps),
@@ -80,7 +81,7 @@ class SkinPainter(nn.Module):
             ("_gloss", _gloss_of(maps, lips)),
             ("_spots", torch.stack((_spots(75, size, 4.0), _spots(79, size, 5.0)))),
             ("_front", maps.positions[self._face][..., :2].movedim(-1, 0).contiguous()),
-            ("_freckled", redness(maps)[self._face].clamp(0, 0.6) * 1.6),
+            ("_freckled", red[self._face].clamp(0, 0.6) * 1.6),
             ("_exposed", smoothstep(maps.positions[self._face][..., 2], -9.0, -6.0)),
         ):
             self.register_buffer(name, value, persistent=False)

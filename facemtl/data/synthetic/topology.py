@@ -29,10 +29,6 @@ class Topology(NamedTuple):
     starts: Tensor
     """``(vertices,)`` int64, where each vertex's begin."""
 
-    def to(self, device: torch.device | str) -> Topology:
-        """Move all to a device."""
-        return Topology(*(value.to(device) for value in self))
-
 
 class TriangleFrames(NamedTuple):
     """Directions on each triangle of each head, as planes ``(triangles, batch)``."""
