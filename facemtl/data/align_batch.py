@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from facemtl.data.align_journal import AlignJournal, Crop, Outcome
 from facemtl.data.align_plan import PlannedPhotograph
 from facemtl.data.align_settings import AlignSettings
 from facemtl.data.crop_names import crop_name
+from facemtl.data.encode import encode_image
 from facemtl.data.examine import Examined, Face, find_faces
 
 Batch = Sequence[tuple[PlannedPhotograph, Examined]]
@@ -58,7 +58,7 @@ class BatchWriter:
                     problem = (fault, "")
                     continue
                 name = crop_name(planned.stem, len(kept), self._settings.suffix)
-                data = _encode(pixels, self._settings)
+                data = encode_image(pixels, self._settings.image_format, quality=self._settings.quality, small=False)
                 moves.append((stage(data, staging=self._journal.folder), self._journal.destination / name))
                 kept.append(_crop(name, len(data), face, matrix, residual))
             refusal = list(problem or ("no face found", "")) if not kept else None
@@ -126,15 +126,3 @@ def _crop(name: str, num_bytes: int, face: Face, matrix: Tensor, residual: float
 def _number(value: float) -> float:
     """Nine digits, which is all that float32 has."""
     return float(f"{value:.9g}")
-
-
-def _encode(crop: Tensor, settings: AlignSettings) -> bytes:
-    from PIL import Image
-
-    data = io.BytesIO()
-    image = Image.fromarray(crop.permute(1, 2, 0).contiguous().numpy())
-    if settings.image_format == "png":
-        image.save(data, "PNG", compress_level=3)  # of crops smaller than level 6, and in less than half its time
-    else:
-        image.save(data, "JPEG", quality=settings.quality, subsampling=0)
-    return data.getvalue()

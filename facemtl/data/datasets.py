@@ -13,9 +13,7 @@ from torch import Tensor
 
 from facemtl.data.broken_images import OnBroken
 from facemtl.data.encoded_faces import EncodedFaces, FaceColumns
-from facemtl.data.photographs import read_file
-
-_MOST_BYTES = 256 * 2**20
+from facemtl.data.photographs import MOST_BYTES, read_file
 
 
 @runtime_checkable
@@ -124,7 +122,7 @@ class FaceDataset(EncodedFaces):
         self._folder = os.path.join(manifest.root, "")
 
     def _data(self, index: int) -> bytes:
-        return read_file(self._name(index), _MOST_BYTES)
+        return read_file(self._name(index), MOST_BYTES)
 
     def _name(self, index: int) -> str:
         return self._folder + self.manifest.filenames[index]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from facemtl.data.photographs import PhotographError, decode_photograph
+from facemtl.data.resizing import resized
 
 _STARTS_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive
 _START_OF_SCAN, _EXIF = 0xDA, 0xE1
@@ -86,9 +87,7 @@ class FaceDecoder:
                 raise PhotographError(
                     name, "another size", f"{height} x {width} instead of {self._size[0]} x {self._size[1]}"
                 )
-            from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
-
-            image = functional.resize(image, list(self._size), antialias=True)
+            image = resized(image, self._size)
         torch.from_numpy(row).copy_(image.permute(1, 2, 0))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from facemtl._core.checks import ShapeError, shape_text
 from facemtl._core.pixels import to_model_input
@@ -154,14 +153,6 @@ class OnnxEstimator:
         ]
         joined = [np.concatenate([np.asarray(part[at]) for part in parts]) for at in range(len(self._outputs))]
         return [torch.from_numpy(output[: len(scaled)].astype(np.float32)).flatten(1) for output in joined]
-
-
-def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return ``(3, height, width)`` uint8 at another size, averaged where it shrinks; the image itself if it has it."""
-    if image.shape[-2:] == size:
-        return image
-    floats = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-    return floats[0].round().clamp(0, 255).to(torch.uint8)
 
 
 def _open(path: Path) -> Any:

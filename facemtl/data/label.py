@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from facemtl.data.estimators import AttributeEstimator, EstimatedAttributes, resized
+from facemtl.data.estimators import AttributeEstimator, EstimatedAttributes
 from facemtl.data.manifest import Manifest
 from facemtl.data.photographs import PhotographError, read_photograph
 from facemtl.data.progress import Progress
+from facemtl.data.resizing import resized
 
 
 class BrokenPhotograph(NamedTuple):

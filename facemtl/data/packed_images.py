@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 
 import numpy as np
-import numpy.typing as npt
+import torch
 
 from facemtl.data.datasets import LabelledFiles
 from facemtl.data.decoding import FaceDecoder
-from facemtl.data.photographs import MOST_PIXELS, PhotographError, decode_photograph, read_file
-
-MOST_BYTES = 256 * 2**20
-"""Largest image file to pack."""
+from facemtl.data.encode import encode_image
+from facemtl.data.photographs import MOST_BYTES, MOST_PIXELS, PhotographError, decode_photograph, read_file
 
 
 class PackedImages:
@@ -69,12 +66,4 @@ class PackedImages:
         else:
             return data
         FaceDecoder(self._size, resize=True, max_pixels=MOST_PIXELS).decode(data, pixels, name=path)
-        return _jpeg(pixels, self._quality)
-
-
-def _jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=0)
-    return file.getvalue()
+        return encode_image(torch.from_numpy(pixels).permute(2, 0, 1), "jpg", quality=self._quality, small=False)

@@ -27,6 +27,8 @@ IMAGE_SUFFIXES = frozenset(
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 MOST_PIXELS = 178_956_970
 """Pixels of a photograph beyond which Pillow itself refuses."""
+MOST_BYTES = 256 * 2**20
+"""Largest file that is read unless the caller says otherwise."""
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -55,7 +57,7 @@ class PhotographError(ValueError):
 
 
 def read_photograph(
-    path: str | Path, *, max_pixels: int = 100_000_000, max_bytes: int = 256 * 2**20, strict: bool = True
+    path: str | Path, *, max_pixels: int = 100_000_000, max_bytes: int = MOST_BYTES, strict: bool = True
 ) -> UInt8[Tensor, "3 height width"]:
     """Read a photograph as upright RGB.
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from facemtl import MTLFace, to_model_input
-from facemtl.data.estimators import MTLFaceEstimator, OnnxEstimator, resized
+from facemtl.data.estimators import MTLFaceEstimator, OnnxEstimator
+from facemtl.data.resizing import resized
 from tests.planted_estimator import write_channel_network
 
 
