@@ -17,6 +17,7 @@ from torch import Tensor
 from facemtl._core.whole_files import stage, write_if_changed
 from facemtl.alignment.templates import LANDMARKS, FaceTemplate
 from facemtl.data.encode import check_form, encode_image
+from facemtl.data.photographs import read_photograph
 from facemtl.data.progress import Progress
 from facemtl.data.samples import FaceSample
 from facemtl.data.synthetic.faces import SyntheticFaces
@@ -121,7 +122,7 @@ def synthesize_folder(
             bar.add(1)
     write_if_changed(destination / MANIFEST, _manifest(faces, settings), staging=destination)
     write_if_changed(destination / LICENCE, _TERMS.encode(), staging=destination)
-    write_if_changed(destination / SHEET, _sheet(faces, settings), staging=destination)
+    write_if_changed(destination / SHEET, _sheet(destination, settings), staging=destination)
     return SynthesizedFolder(len(faces), len(missing), destination / MANIFEST, destination / SHEET)
 
 
@@ -173,11 +174,16 @@ def _manifest(faces: SyntheticFaces, settings: SynthesisSettings) -> bytes:
     return text.getvalue().encode()
 
 
-def _sheet(faces: SyntheticFaces, settings: SynthesisSettings) -> bytes:
-    """The first people, a row each, young to old."""
+def _sheet(destination: Path, settings: SynthesisSettings) -> bytes:
+    """The crops of the first people, a row each, young to old."""
     people, columns = min(_PEOPLE_ON_SHEET, settings.num_identities), min(12, settings.faces_per_identity)
     rows = [
-        faces.batch([person * settings.faces_per_identity + number for number in range(columns)]).images
+        torch.stack(
+            [
+                read_photograph(destination / settings.name(person * settings.faces_per_identity + number))
+                for number in range(columns)
+            ]
+        )
         for person in range(people)
     ]
     grid = torch.stack(rows).permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2, 3)
