@@ -80,12 +80,15 @@ def _draw_groups(axes: Axes, statistics: ManifestStatistics) -> None:
 
 
 def _draw_people(axes: Axes, statistics: ManifestStatistics) -> None:
+    from matplotlib.ticker import LogLocator
+
     sizes, counts = statistics.people.T
     if len(sizes):
         # Bins of equal width on the axis: whole numbers while there are few, then growing by a constant factor.
         edges = np.unique(np.round(np.geomspace(1, sizes[-1] + 1, 30))) - 0.5
         axes.hist(sizes, bins=edges.tolist(), weights=counts, color="#5b5b5b")
-        axes.set_xscale("log")
+        axes.set_xscale("log", subs=[])  # no small ticks: on a short axis their labels would lie over one another
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
     named = statistics.num_faces - statistics.without_identity
     axes.set(xlabel=f"faces a person ({statistics.num_identities:,} people, {named:,} faces)", ylabel="people")

@@ -92,7 +92,7 @@ def synthesize_folder(
     The folder gets the crops, a folder for each person; ``manifest.csv`` with filename, identity, age, gender and the
     true landmarks, which :func:`facemtl.read_manifest` reads; the licence; and ``contact_sheet.png``. A call that was
     interrupted is continued by the same call. The same settings give the same files on the same machine and software;
-    elsewhere pixels may differ by a level or two.
+    elsewhere pixels may differ a little.
 
     Args:
         destination: New, or made by the same settings.

@@ -66,8 +66,8 @@ class FaceRenderer(nn.Module):
     """Render people who do not exist.
 
     Everything follows from the seed and two numbers: the identity says who it is, at every age and in every picture;
-    the picture says how it was taken. The numbers are the same on every machine; pixels agree to a level or two, as
-    processors round differently.
+    the picture says how it was taken. The numbers are the same on every machine; pixels may
+    differ a little, as processors round differently; by how much has not been measured.
 
     Args:
         template: Where an aligner lays the landmarks; the crop's size is its size.
