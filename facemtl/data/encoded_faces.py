@@ -88,6 +88,10 @@ class EncodedFaces(Dataset[FaceSample], ABC):
         labels = (column[delivered].tolist() for column in self._label_columns())
         return [FaceSample(*sample) for sample in zip(images, *labels, delivered, strict=True)]
 
+    def name(self, index: int) -> str:
+        """What messages call face ``index``: its file, or the number of its record."""
+        return self._name(self._place(index))
+
     @abstractmethod
     def _data(self, index: int) -> bytes | memoryview:
         """The image file of face ``index``; raises :class:`PhotographError` if it cannot be had."""

@@ -34,6 +34,14 @@ class LabelledRecords(Protocol):
         """Bytes of the image file of a face; a view into a memory map is not copied."""
 
 
+@runtime_checkable
+class NamedRecords(Protocol):
+    """Records that say what messages shall call them."""
+
+    def name(self, index: int, /) -> str:
+        """What messages call a face."""
+
+
 class RecordDataset(EncodedFaces):
     """Labelled faces out of records: as :class:`facemtl.FaceDataset`, of which it has all the options and habits.
 
@@ -83,4 +91,4 @@ class RecordDataset(EncodedFaces):
         return self.records.payload(index)
 
     def _name(self, index: int) -> str:
-        return f"record {index}"
+        return self.records.name(index) if isinstance(self.records, NamedRecords) else f"record {index}"
