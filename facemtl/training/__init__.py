@@ -1,0 +1,1 @@
+"""Training: steps, schedules, processes, checkpoints and what one sees of a run."""
