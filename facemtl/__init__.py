@@ -29,6 +29,7 @@ from facemtl.data.estimators import MTLFaceEstimator, OnnxEstimator
 from facemtl.data.identity_map import check_identity_map, load_identity_map, save_identity_map
 from facemtl.data.identity_sampler import IdentitySampler
 from facemtl.data.join_labels import JoinedLabels, join_labels
+from facemtl.data.joined_faces import JoinedFaces
 from facemtl.data.label import label_manifest
 from facemtl.data.landmark_lists import ListedFace, read_landmark_list
 from facemtl.data.manifest import Manifest, read_manifest
@@ -38,6 +39,7 @@ from facemtl.data.pack_records import PackedRecords, pack_records
 from facemtl.data.photographs import PhotographError, read_photograph
 from facemtl.data.record_dataset import RecordDataset
 from facemtl.data.record_format import RecordError
+from facemtl.data.record_subset import RecordSubset
 from facemtl.data.record_writer import RecordWriter
 from facemtl.data.records import RecordFile
 from facemtl.data.samples import FaceBatch, FaceSample, collate_faces
@@ -58,6 +60,7 @@ from facemtl.heads.cross_entropy import cosine_cross_entropy
 from facemtl.heads.curricular import CurricularFace
 from facemtl.heads.margin import ArcFace, CosFace
 from facemtl.heads.ordinal_age import CoralAgeHead, CornAgeHead
+from facemtl.heads.sharded import ShardedArcFace, ShardedCosFace
 from facemtl.layers.age import AgeGroups, expected_age
 from facemtl.layers.attention import ChannelAttention, ChannelSpatialAttention, SpatialAttention
 from facemtl.layers.attribute_decomposition import DecomposedAttributes, MultiAttributeDecomposition
@@ -134,6 +137,7 @@ __all__ = [
     "IRResNet",
     "IdentityConditionalModule",
     "IdentitySampler",
+    "JoinedFaces",
     "JoinedLabels",
     "LabelDistributionLoss",
     "LandmarkProblem",
@@ -162,9 +166,12 @@ __all__ = [
     "RecordDataset",
     "RecordError",
     "RecordFile",
+    "RecordSubset",
     "RecordWriter",
     "ReleasedWeightsError",
     "ShapeError",
+    "ShardedArcFace",
+    "ShardedCosFace",
     "ShuffledSampler",
     "Similarity",
     "SpatialAttention",

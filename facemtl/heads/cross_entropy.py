@@ -23,7 +23,7 @@ from facemtl.heads.cosine import (
     directions,
     working_dtype,
 )
-from facemtl.heads.lean import Contrast, HardNegatives, lean_contrast
+from facemtl.heads.lean import Contrast, HardNegatives, contrast_with_nobody, lean_contrast
 
 Reduction = Literal["mean", "sum", "none"]
 TargetMargin = Callable[[Tensor], Tensor]
@@ -102,6 +102,11 @@ def margin_losses(
 ) -> Tensor:
     """One loss for each sample, from checked inputs outside autocast."""
     contrast = contrast_for(weight, lean)(unit, weight, labels, scale=scale, hard=hard)
+    return contrast_losses(contrast, target_margin, scale=scale)
+
+
+def contrast_losses(contrast: Contrast, target_margin: TargetMargin | None, *, scale: float) -> Tensor:
+    """One loss for each sample, from what a margin softmax needs to know."""
     targets = contrast.targets if target_margin is None else target_margin(contrast.targets)
     # softplus is linear above its threshold; at 40 the difference is below float64's resolution.
     return F.softplus(contrast.negatives - scale * targets, threshold=40.0)
@@ -118,11 +123,14 @@ def plain_contrast(
     unit: Tensor, weight: Tensor, labels: Tensor, *, scale: float, hard: HardNegatives | None = None
 ) -> Contrast:
     """The same as :func:`facemtl.heads.lean.lean_contrast`, through the whole matrix; differentiable to any order."""
+    if weight.shape[0] == 0:
+        return contrast_with_nobody(unit, weight)
     cosines = cosine_matrix(unit, weight)
-    columns = labels.unsqueeze(1)
+    mine, columns = (labels >= 0).unsqueeze(1), labels.clamp(min=0).unsqueeze(1)
     logits = scale * (cosines if hard is None else hardened(cosines, hard))
-    negatives = logits.scatter(1, columns, -math.inf).logsumexp(1)
-    return Contrast(cosines.gather(1, columns).squeeze(1), negatives)
+    others = logits.gather(1, columns).masked_fill(mine, -math.inf)
+    negatives = logits.scatter(1, columns, others).logsumexp(1)
+    return Contrast(cosines.gather(1, columns).masked_fill(~mine, 0.0).squeeze(1), negatives)
 
 
 def hardened(cosines: Tensor, hard: HardNegatives) -> Tensor:

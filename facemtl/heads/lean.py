@@ -54,13 +54,16 @@ def lean_contrast(
     Args:
         unit: Embeddings of unit norm, ``(batch, dimension)``, float32 or float64; the computation's dtype.
         weight: ``(identities, dimension)``, not normalised, any floating dtype.
-        labels: ``(batch,)``, int64, in range.
+        labels: ``(batch,)``, int64, in range; -1 where the identity is not among these: the target is then 0 and
+            nothing is left out of the negatives.
         scale: s.
         hard: How to count hard negatives; None counts all alike.
 
     Returns:
-        Target cosines and negatives; both differentiable once.
+        Target cosines and negatives; both differentiable once. The log of an empty sum is -∞.
     """
+    if weight.shape[0] == 0:
+        return contrast_with_nobody(unit, weight)
     thresholds, hardness = hard if hard is not None else (None, None)
     keeps = (
         torch.is_grad_enabled()
@@ -70,6 +73,12 @@ def lean_contrast(
         and unit.shape[0] <= weight.shape[1]
     )
     return Contrast(*_LeanContrast.apply(unit, weight, labels, scale, thresholds, hardness, keeps))
+
+
+def contrast_with_nobody(unit: Tensor, weight: Tensor) -> Contrast:
+    """Contrast with no identities at all, still part of the graph of both: others may wait for its gradients."""
+    nothing = unit[:, :0].sum(1) + weight.sum()
+    return Contrast(nothing, nothing - math.inf)
 
 
 class _Block(NamedTuple):
@@ -112,8 +121,10 @@ class _LeanContrast(torch.autograd.Function):
         with without_autocast(unit):
             inverse_norms = torch.linalg.vector_norm(weight, dim=1, dtype=unit.dtype)
             inverse_norms.clamp_(min=WEIGHT_FLOOR).reciprocal_()
-            targets = (unit * _unit_rows(weight, inverse_norms, labels)).sum(1)
-            highest = unit.new_full((unit.shape[0],), -math.inf)
+            targets = (unit * _unit_rows(weight, inverse_norms, labels.clamp(min=0))).sum(1)
+            targets = targets.masked_fill_(labels < 0, 0.0)
+            # Not -∞: a sample whose only identity here is its own has no negatives, and -∞ - (-∞) is no number.
+            highest = unit.new_full((unit.shape[0],), torch.finfo(unit.dtype).min)
             total = torch.zeros_like(highest)
             for block in _blocks(unit, weight, inverse_norms, scale):
                 logits = block.products.mul_(block.inverse_norms)
@@ -141,6 +152,9 @@ class _LeanContrast(torch.autograd.Function):
         unit, weight, labels, inverse_norms, targets, negatives, thresholds, hardness = ctx.saved_tensors
         grad_targets, grad_negatives = gradients
         kept, ctx.kept = ctx.kept, None  # the gradient overwrites them: a second backward pass computes them again
+        mine, labels_here = labels >= 0, labels.clamp(min=0)
+        grad_targets = grad_targets * mine
+        negatives = negatives.clamp(min=torch.finfo(unit.dtype).min)
         with without_autocast(unit):
             pull = grad_negatives.unsqueeze(1) * ctx.scale
             pulled = torch.zeros_like(unit) if ctx.needs_input_grad[0] else None
@@ -160,13 +174,13 @@ class _LeanContrast(torch.autograd.Function):
                     pulled.addmm_(shares, block.weight)
                 if pushed is not None and grad_weight is not None:
                     _write_weight_gradient(grad_weight[block.identities], block, shares, pushed)
-            own = _unit_rows(weight, inverse_norms, labels)
+            own = _unit_rows(weight, inverse_norms, labels_here)
             grad_unit = None if pulled is None else pulled.mul_(pull).addcmul_(own, grad_targets.unsqueeze(1))
             if grad_weight is not None:
-                inverse = inverse_norms[labels]
+                inverse = inverse_norms[labels_here]
                 radial = (targets * _has_direction(inverse)).unsqueeze(1)
                 rows = (unit - radial * own).mul_((grad_targets * inverse).unsqueeze(1))
-                grad_weight.index_add_(0, labels, rows.to(weight.dtype))
+                grad_weight.index_add_(0, labels_here, rows.to(weight.dtype))
         return grad_unit, grad_weight, None, None, None, None, None
 
 
