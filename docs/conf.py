@@ -46,7 +46,10 @@ always_document_param_types = False
 doctest_test_doctest_blocks = ""  # docstrings are run by pytest, where their own names are in scope
 doctest_global_setup = "import torch\nimport facemtl\n_ = torch.manual_seed(0)"
 FOREIGN = {
-    "python": ("https://docs.python.org/3", r"(typing|collections|os|enum|pathlib)\.\w.*|Ellipsis|Path"),
+    "python": (
+        "https://docs.python.org/3",
+        r"(typing|collections|contextlib|datetime|os|enum|pathlib)\.\w.*|Ellipsis|Path",
+    ),
     "torch": ("https://docs.pytorch.org/docs/stable", r"(torch\.)?Tensor|torch\.\w.*"),
     "numpy": ("https://numpy.org/doc/stable", r"numpy\.\w.*|npt?\.\w.*"),
 }

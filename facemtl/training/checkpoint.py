@@ -150,7 +150,7 @@ class CheckpointFolder:
         """Newest checkpoint that is whole, the same on all processes, which call this together; None if there is none.
 
         The first process compares every file with its checksum, of the newest checkpoint first. A damaged one is
-        passed over with a :class:`CheckpointWarning` of that process.
+        passed over with a :class:`~facemtl.training.checkpoint_files.CheckpointWarning` of that process.
 
         Raises:
             CheckpointError: On all processes, if the folder cannot be read, or if a checkpoint holds, with checksums

@@ -30,7 +30,7 @@ class HeldOutFigures:
     pairs: int
     """Pairs of the verification, half of them of one person."""
     auc: float
-    """Chance that a pair of one person is more similar than a pair of two people: 0.5 is guessing, 1 perfect."""
+    """Chance that a pair of one person is more similar than a pair of two people; 0.5 is guessing, 1 perfect."""
     accuracy: float
     """Share of pairs told right, at the threshold that was best on the nine other tenths of the pairs."""
     pairs_across_ages: int
@@ -102,12 +102,15 @@ def held_out_figures(
         synthesized_faces: Most faces to be shown at all ages, drawn by ``seed``; 0 leaves synthesis out.
         seed: Of all draws.
 
+    Returns:
+        The figures.
+
     Raises:
         ValueError: If an option is out of its range, there is no face or there are too few pairs, or the model gives
             embeddings or ages that are not finite.
 
     References:
-        MTLFace (CVPR 2021), section 4, judges synthesis by independent networks instead.
+        MTLFace, CVPR 2021, section 4, which judges synthesis by independent networks instead.
 
     Example:
         >>> from facemtl.data.bundled import bundled_faces

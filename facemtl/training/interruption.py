@@ -47,8 +47,9 @@ def listen_for_stop() -> Iterator[StopRequest]:
     ``KeyboardInterrupt``, for who cannot wait. The former handlers are there again after the block. Python lets only
     the main thread handle signals: in another one the flag is never set.
 
-    With several processes the signal may reach one only, or each in another step: ask :meth:`Processes.any` in each
-    step whether anyone was asked. Under torchrun all must end within 30 s (``--shutdown-timeout`` in newer versions).
+    With several processes the signal may reach one only, or each in another step: ask
+    :meth:`~facemtl.training.processes.Processes.any` in each step whether anyone was asked. Under torchrun all must end
+    within 30 s (``--shutdown-timeout`` in newer versions).
 
     Yields:
         The flag.

@@ -19,7 +19,7 @@ class SavedTensor(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Both, in words: ``(10, 512) float32``."""
+        """Both in words, such as ``(10, 512) float32``."""
         return f"{self.shape} {str(self.dtype).removeprefix('torch.')}"
 
 
