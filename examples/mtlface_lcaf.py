@@ -1,10 +1,10 @@
 r"""Train the whole of MTLFace: age-invariant recognition, age estimation and face age synthesis.
 
     python mtlface_lcaf.py                                        a first look: bundled faces, minutes on a laptop
-    torchrun --nproc-per-node 8 mtlface_lcaf.py --preset lcaf \\
+    torchrun --nproc-per-node 8 mtlface_lcaf.py --preset lcaf \
         --faces.sources lcaf.csv --output runs/lcaf                the paper's run on 8 GPUs
 
-Presets are quick (default), lcaf, scaf and one-gpu; every number of theirs can be changed by an option below. The run
+--preset is quick (default), lcaf, scaf or one-gpu; every number of theirs can be changed by an option below. The run
 writes metrics, pictures, checkpoints, the model and report.html into its output folder. The same command goes on from
 the newest checkpoint there; Ctrl-C and SIGTERM write one and stop.
 """
@@ -12,7 +12,6 @@ the newest checkpoint there; Ctrl-C and SIGTERM write one and stop.
 from __future__ import annotations
 
 import argparse
-import resource
 import signal
 import sys
 import time
@@ -392,6 +391,8 @@ def peak_memory(device: torch.device) -> float:
     """Most bytes that this process held: on the GPU, or of main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

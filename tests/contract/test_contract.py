@@ -240,10 +240,12 @@ def test_compiled_equals_eager(case: Case) -> None:
         return
     total(want).backward()
     total(got).backward()
+    # A bias before a norm has a gradient of rounding errors alone: it is held to the size of the others.
+    whole = max((largest(right.grad) for right in reference.parameters() if right.grad is not None), default=0.0)
     for (name, left), right in zip(module.named_parameters(), reference.parameters(), strict=True):
         if right.grad is not None:
             assert left.grad is not None, name
-            scale = max(largest(right.grad), 1e-3)
+            scale = max(largest(right.grad), 1e-2 * whole, 1e-3)
             torch.testing.assert_close(
                 left.grad, right.grad, rtol=0.0, atol=1e-3 * scale, msg=lambda m, n=name: f"{n}: {m}"
             )
