@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -103,8 +104,14 @@ def export_model(
     written = [folder / name for name in ("config.json", "model.safetensors", "identities.json")]
     if onnx and importlib.util.find_spec("onnxscript") and importlib.util.find_spec("onnx"):
         path = folder / "recogniser.onnx"
-        export_recogniser(model, path, image_size=image_size)
-        written.append(path)
+        try:
+            export_recogniser(model, path, image_size=image_size)
+            written.append(path)
+        except (
+            RuntimeError
+        ) as error:  # torch's exporter and the installed onnxscript may not get on: the weights are safe
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"export_model: {str(path)!r} could not be exported: {reason}", stacklevel=2)
     return written
 
 

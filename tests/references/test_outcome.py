@@ -118,3 +118,13 @@ def test_large_faces_are_shown_as_they_are(tmp_path: Path) -> None:
     draw_grid(model, large, tmp_path / "large.png", people=1)
     with Image.open(tmp_path / "large.png") as image:
         assert 8 * 112 < image.width < 12 * 112
+
+
+def test_an_export_that_fails_leaves_the_model_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no such operator\nand a long trace")
+
+    monkeypatch.setattr("facemtl.training.outcome.export_recogniser", fail)
+    with pytest.warns(UserWarning, match=r"recogniser\.onnx' could not be exported: no such operator$"):
+        written = export_model(small_model(), tmp_path, identity_names=["a", "b"], image_size=SIDE)
+    assert [path.name for path in written] == ["config.json", "model.safetensors", "identities.json"]
