@@ -133,6 +133,15 @@ def test_other_orders_of_learning(tmp_path: Path, phases: str) -> None:
     assert names == ({"recognition"} if phases == "recognition" else {"recognition", "synthesis"})
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_learns_the_same(whole_run: Path, tmp_path: Path, precision: str) -> None:
+    assert run(tmp_path, "--compute.precision", precision) == 0
+    ours, exact = metrics(tmp_path), metrics(whole_run)
+    assert ours != exact
+    assert abs(ours[1]["recognition/total"] / exact[1]["recognition/total"] - 1.0) < 0.02
+    assert abs(ours[6]["synthesis/total"] / exact[6]["synthesis/total"] - 1.0) < 0.05
+
+
 def test_synthesis_alone_starts_from_a_trained_recogniser(whole_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="synthesis alone must start from a trained recogniser"):
         run(tmp_path, "--phases", "synthesis")
