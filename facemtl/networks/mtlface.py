@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Unpack, cast
 
@@ -17,6 +15,7 @@ from facemtl._core.precision import at_least_float32
 from facemtl._core.shapes import Images
 from facemtl.heads.age import AgePrediction
 from facemtl.layers.age import AgeGroups, expected_age
+from facemtl.layers.evaluating import evaluating
 from facemtl.layers.inference import fold_batch_norms
 from facemtl.layers.reversal import GradientReversal
 from facemtl.networks.mtlface_presets import MTLFaceOptions, Preset, build_parts, options_of, recipe_of
@@ -196,7 +195,7 @@ class MTLFace(nn.Module):
                 cost.
         """
         images = self._model_input("embed", images)
-        with _evaluating(self):
+        with evaluating(self):
             embedding = self.embedding(self.encode(images).identity)
             if flip:
                 embedding = embedding + self.embedding(self.encode(images.flip(-1)).identity)
@@ -206,7 +205,7 @@ class MTLFace(nn.Module):
     def estimate_age(self, images: Images) -> Tensor:
         """Return the estimated ages ``(batch,)`` in years, the expectation of the age distribution."""
         images = self._model_input("estimate_age", images)
-        with _evaluating(self):
+        with evaluating(self):
             prediction: AgePrediction = self.age_head(self.encode(images).age)
         return expected_age(prediction.age_logits)
 
@@ -226,7 +225,7 @@ class MTLFace(nn.Module):
         generator = cast(Any, _present(self.generator, "age_to", "generator"))
         inputs = self._model_input("age_to", images)
         targets = self._targets(images, groups)
-        with _evaluating(self):
+        with evaluating(self):
             faces = self.encode(inputs)
             if targets is None:
                 aged = generator.all_groups(faces.identity, faces.levels, inputs)
@@ -280,16 +279,3 @@ def _present(part: nn.Module | None, verb: str, name: str) -> nn.Module:
     if part is None:
         raise ValueError(f"MTLFace.{verb}: this model has no {name}. Build it with {name}=... to use {verb}.")
     return part
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; each module back in its own mode after it."""
-    modes = [(module, module.training) for module in model.modules() if module.training]
-    for module, _ in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

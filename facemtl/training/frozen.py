@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from facemtl.layers.evaluating import evaluating
 from facemtl.layers.inference import fold_batch_norms
 from facemtl.networks.mtlface import MTLFace
 
@@ -31,17 +32,13 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
         >>> judge.weight.grad is None, face.grad.shape
         (True, torch.Size([2, 3]))
     """
-    training = [part for module in modules for part in module.modules() if part.training]
     learning = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    for part in training:
-        part.training = False
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
-        yield
+        with evaluating(*modules):
+            yield
     finally:
-        for part in training:
-            part.training = True
         for parameter in learning:
             parameter.requires_grad_(True)
 

@@ -21,6 +21,7 @@ from facemtl.data.samples import collate_faces
 from facemtl.networks.mtlface import MTLFace
 from facemtl.training.aging_grid import aging_grid, write_aging_grid
 from facemtl.training.frozen import frozen_recogniser
+from facemtl.training.seen_faces import read_faces
 
 YOUNGEST, OLDEST = 5.0, 75.0
 
@@ -125,14 +126,11 @@ class OnnxRecogniserGraph(nn.Module):
     def __init__(self, model: MTLFace) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("years", torch.arange(101, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(batch, dimension)`` embeddings and ``(batch,)`` ages."""
-        faces = self.model.encode(images)
-        embeddings = nn.functional.normalize(self.model.embedding(faces.identity), dim=1)
-        ages = self.model.age_head(faces.age).age_logits.softmax(1) @ self.years
-        return embeddings, ages
+        embeddings, ages = read_faces(self.model, images)
+        return nn.functional.normalize(embeddings, dim=1), ages
 
 
 def export_recogniser(model: MTLFace, path: str | Path, *, image_size: int) -> None:

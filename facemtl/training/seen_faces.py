@@ -15,8 +15,8 @@ from facemtl._core.pixels import to_model_input
 from facemtl._core.precision import at_least_float32
 from facemtl.data.samples import FaceSample, collate_faces
 from facemtl.layers.age import expected_age
+from facemtl.layers.evaluating import evaluating
 from facemtl.networks.mtlface import MTLFace
-from facemtl.training.frozen import frozen
 
 
 @runtime_checkable
@@ -84,17 +84,21 @@ def _batches(
             yield samples, to_model_input(images, dtype=parameter.dtype)
 
 
-class _Reading(NamedTuple):
-    """Embeddings, before they are normalised, and ages, by one pass of the encoder."""
+class FaceReading(NamedTuple):
+    """What the recognising half of a model says of faces, by one pass of the encoder."""
 
     embeddings: Tensor
+    """``(faces, dimension)``, not normalised."""
     ages: Tensor
+    """``(faces,)`` estimated years."""
 
 
-def _read(model: MTLFace, images: Tensor) -> _Reading:
+def read_faces(model: MTLFace, images: Tensor) -> FaceReading:
+    """Read embeddings and ages, where :meth:`~facemtl.MTLFace.embed` and ``estimate_age`` would encode twice."""
     faces = model.encode(images)
-    ages = expected_age(at_least_float32(model.age_head(faces.age).age_logits))
-    return _Reading(at_least_float32(model.embedding(faces.identity)), ages.clamp(0.0, 100.0))
+    return FaceReading(
+        at_least_float32(model.embedding(faces.identity)), expected_age(model.age_head(faces.age).age_logits)
+    )
 
 
 @torch.no_grad()
@@ -108,9 +112,9 @@ def look_at(model: MTLFace, dataset: LabelledFaces, places: npt.NDArray[np.int64
     embeddings, estimates = [], []
     for samples, images in _batches(model, dataset, places, batch_size):
         kept += [sample._replace(image=torch.empty(0)) for sample in samples]
-        with frozen(model):
-            reading = _read(model, images)
-            both = reading.embeddings + _read(model, images.flip(-1)).embeddings
+        with evaluating(model):
+            reading = read_faces(model, images)
+            both = reading.embeddings + read_faces(model, images.flip(-1)).embeddings
         embeddings.append(F.normalize(both, dim=1).cpu().double())
         estimates.append(reading.ages.cpu().double())
     if not kept:
@@ -144,9 +148,9 @@ def judge_synthesis(
     judged = [JudgedSynthesis(*(torch.empty(0, len(targets), dtype=torch.float64) for _ in JudgedSynthesis._fields))]
     # Each face becomes as many as there are groups: as many fewer at once.
     for _, images in _batches(model, dataset, places, max(1, batch_size // len(targets))):
-        with frozen(model):
+        with evaluating(model):
             aged = model.age_to(images)
-            before, after = _read(model, images), _read(model, aged.flatten(0, 1))
+            before, after = read_faces(model, images), read_faces(model, aged.flatten(0, 1))
         if not bool(aged.isfinite().all() & after.ages.isfinite().all()):
             raise ValueError(
                 "held_out_figures: the generator of 'model' must give finite faces, got NaN or infinite ones. Its "

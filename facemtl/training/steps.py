@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from facemtl._core.checks import ShapeError, check_indices, shape_text
 from facemtl._core.precision import at_least_float32
 from facemtl._core.shapes import AgeLabels, GroupLabels, IdentityLabels, Images, Scalar
+from facemtl.layers.evaluating import evaluating
 from facemtl.losses.adversarial import LeastSquaresAdversarialLoss
 from facemtl.losses.age import AgeEstimationLoss
 from facemtl.networks.mtlface import EncodedFaces, FaceEstimates, MTLFace
@@ -128,7 +129,7 @@ def encode_sources(recogniser: MTLFace, images: Images) -> EncodedFaces:
         >>> encode_sources(model, torch.zeros(2, 3, 112, 112)).identity.requires_grad
         False
     """
-    with torch.no_grad(), frozen(recogniser.encoder, recogniser.decomposition):
+    with torch.no_grad(), evaluating(recogniser.encoder, recogniser.decomposition):
         return recogniser.encode(images)
 
 
