@@ -35,7 +35,7 @@ from facemtl.data.samples import FaceBatch
 from facemtl.networks.mtlface import EncodedFaces
 from facemtl.training import presets
 from facemtl.training.checkpoint import CheckpointFolder
-from facemtl.training.ending import held_out_of, write_ending
+from facemtl.training.ending import write_ending
 from facemtl.training.finite import BufferSnapshot, TrainingDiverged
 from facemtl.training.frozen import frozen_recogniser, recognition_part
 from facemtl.training.interruption import StopRequest, listen_for_stop
@@ -49,7 +49,7 @@ from facemtl.training.run import Position, Run, build_run, present, resume, stor
 from facemtl.training.run_facts import plain
 from facemtl.training.schedule import WarmupSteps, set_learning_rate
 from facemtl.training.settings import TrainingSettings
-from facemtl.training.step_progress import StepProgress
+from facemtl.training.step_progress import StepProgress, clock
 from facemtl.training.steps import discriminator_losses, encode_sources, generator_losses, recognition_losses
 
 PRESETS = {
@@ -309,7 +309,6 @@ def train(settings: TrainingSettings, processes: Processes, stop: StopRequest) -
     if processes.is_main:
         print(introduction(run), flush=True)
     checkpoints = CheckpointFolder(settings.output / "checkpoints", keep=settings.record.keep_checkpoints)
-    untrained = held_out_of(run) if settings.start_from is None else None
     position = resume(run, checkpoints)
     phases, main = phases_of(settings), processes.is_main
     with (
@@ -337,7 +336,7 @@ def train(settings: TrainingSettings, processes: Processes, stop: StopRequest) -
                     f"Stopped after step {position.step:,}: a checkpoint is written, the same command goes on."
                 )
                 return 128 + signal.Signals[stop.name or "SIGTERM"].value
-    write_ending(run, untrained)
+    write_ending(run)
     return 0
 
 
@@ -370,7 +369,7 @@ def introduction(run: Run) -> str:
     parts = ("encoder", "decomposition", "embedding", "age_head", "adversary", "generator", "discriminator")
     sizes = ", ".join(f"{name} {millions(getattr(run.model, name))}" for name in parts)
     held_out = f", {faces.held_out.num_identities:,} people held out" if faces.held_out else ""
-    share = settings.recognition.global_batch // processes.world_size
+    share = processes.share_of(settings.recognition.global_batch, "recognition.global_batch")
     lines = [
         f"MTLFace {settings.model.preset}: {sizes}, margin head {faces.training.num_identities:,} people",
         f"Faces: {len(faces.training):,} of {faces.training.num_identities:,} people{held_out}"
@@ -395,12 +394,6 @@ def peak_memory(device: torch.device) -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def clock(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
 def read_settings(arguments: Sequence[str]) -> TrainingSettings:

@@ -37,11 +37,37 @@ def random_flip(images: Tensor, *, generator: torch.Generator | None = None, pro
     check_rank("random_flip", "images", images, ("batch", "channels", "height", "width"))
     if not 0.0 <= probability <= 1.0:
         raise ValueError(f"random_flip: 'probability' must lie in [0, 1], got {probability}.")
-    device = generator.device if generator is not None else images.device
-    flipped = torch.rand(len(images), generator=generator, device=device) < probability
+    flipped = draw_flips(len(images), generator=generator, probability=probability, device=images.device)
     if images.device.type == "cpu" and not torch.compiler.is_compiling():
         result = images.clone()
         for row in flipped.nonzero().squeeze(1).tolist():  # four times as fast as a choice for each pixel
             result[row] = images[row].flip(-1)
         return result
     return torch.where(flipped.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images)
+
+
+def draw_flips(
+    count: int,
+    *,
+    generator: torch.Generator | None = None,
+    probability: float = 0.5,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Draw which images :func:`random_flip` mirrors with the same generator.
+
+    Args:
+        count: How many images.
+        generator: Of the draws; torch's own by default.
+        probability: Of a flip, in [0, 1].
+        device: Of the draws without a generator, which has one itself.
+
+    Returns:
+        ``(count,)`` bool.
+
+    Example:
+        >>> import torch
+        >>> draw_flips(2, generator=torch.Generator().manual_seed(1))
+        tensor([False,  True])
+    """
+    device = generator.device if generator is not None else device
+    return torch.rand(count, generator=generator, device=device) < probability

@@ -118,14 +118,14 @@ def _check(path: Path, faces: Tensor, column_labels: Sequence[str], row_labels: 
 
 def _draw(faces: Tensor, column_labels: Sequence[str], row_labels: Sequence[str], scale: int) -> Image:
     try:
-        from PIL import Image, ImageDraw, ImageFont
+        from PIL import Image, ImageDraw
     except ImportError as error:
         raise ImportError('write_aging_grid needs Pillow: pip install "facemtl[train]"') from error
 
     people, columns, _, height, width = (int(size) for size in faces.shape)
     height, width = height * scale, width * scale
     gap = max(2, width // 28)
-    font = _fitting_font(ImageFont, column_labels, width)
+    font = _fitting_font(column_labels, width)
     line = math.ceil(sum(font.getbbox("Ag|")[3:]) * 1.25)
     left = gap + (
         math.ceil(max(font.getlength(part) for label in row_labels for part in label.split("\n"))) + 3 * gap
@@ -163,7 +163,7 @@ def _picture(face: Tensor, size: tuple[int, int]) -> Image:
     return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
 
 
-def _fitting_font(fonts: object, labels: Sequence[str], width: int) -> FreeTypeFont | ImageFont:
+def _fitting_font(labels: Sequence[str], width: int) -> FreeTypeFont | ImageFont:
     """The largest font of a readable size in which each label fits over its column, or the smallest readable one."""
     from PIL import ImageFont
 

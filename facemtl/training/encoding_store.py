@@ -63,7 +63,7 @@ class EncodingStore:
 
     Example:
         >>> import torch
-        >>> from facemtl.data.bundled import BUNDLED_FOLDER, bundled_faces
+        >>> from facemtl.data.bundled import bundled_faces
         >>> from facemtl.data.datasets import FaceDataset
         >>> few = FaceDataset(bundled_faces().manifest.select(range(6)))
         >>> model = MTLFace.paper2021(depth=18, width=4, embedding_dimension=16)
@@ -115,8 +115,8 @@ class EncodingStore:
 
         Args:
             indices: ``(batch,)`` places in the data set, as ``batch.indices`` has them.
-            flipped: ``(batch,)`` bool, whether the face is mirrored. Of
-                :func:`~facemtl.data.transforms.random_flip` these are ``torch.rand(batch, generator=generator) < 0.5``.
+            flipped: ``(batch,)`` bool, whether the face is mirrored: what
+                :func:`~facemtl.data.transforms.draw_flips` gives for the generator of ``random_flip``.
 
         Returns:
             :class:`~facemtl.networks.mtlface.EncodedFaces` with the encoder's last three levels, without gradients.

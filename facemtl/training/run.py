@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from facemtl._core.pixels import to_model_input
 from facemtl.data.samples import FaceBatch
-from facemtl.data.transforms import random_flip
+from facemtl.data.transforms import draw_flips, random_flip
 from facemtl.heads.sharded import ShardedCosFace
 from facemtl.networks.mtlface import MTLFace
 from facemtl.training.checkpoint import CheckpointFolder
@@ -31,6 +31,7 @@ from facemtl.training.settings import TrainingSettings
 from facemtl.training.starting_model import starting_model
 from facemtl.training.state import TrainingState
 from facemtl.training.training_faces import TrainingFaces, open_training_faces
+from facemtl.training.verification_pairs import FOLDS, draw_pairs
 
 NARROWEST_CHANNELS_LAST = 12
 """Width below which torch's CPU convolutions may crash in channels_last: the backward pass of a 1×1 convolution of
@@ -84,7 +85,7 @@ class Run:
             step: Of the run.
             purpose: As there.
         """
-        return torch.rand(share, generator=self._flips(share, step, purpose)) < 0.5
+        return draw_flips(share, generator=self._flips(share, step, purpose))
 
     def _flips(self, share: int, step: int, purpose: int) -> torch.Generator:
         return step_generator(self.settings.seed, step, purpose=purpose, skip=self.processes.rank * share)
@@ -132,7 +133,8 @@ def build_run(settings: TrainingSettings, processes: Processes, stop: StopReques
         seed=settings.seed,
         on_broken=settings.faces.on_broken,
     )
-    torch.manual_seed(settings.seed)
+    if faces.held_out is not None:  # now, and not at the end of a run that cannot judge itself
+        draw_pairs(faces.held_out.columns.identities, pairs=FOLDS, seed=settings.seed)
     model = starting_model(settings).to(processes.device)
     head = ShardedCosFace(
         settings.model.embedding_dimension,

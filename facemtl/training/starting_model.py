@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from facemtl.layers.embedding import EmbeddingHead
 from facemtl.networks.iresnet import STRIDE, IRBackbone
 from facemtl.networks.mtlface import MTLFace
@@ -13,6 +15,8 @@ from facemtl.training.settings import TrainingSettings
 
 def starting_model(settings: TrainingSettings) -> MTLFace:
     """Build the model that the settings speak of, or load the one to start from.
+
+    Seeds torch's generators: the weights, and what is drawn next, follow from the settings alone.
 
     Args:
         settings: Of the run.
@@ -25,6 +29,7 @@ def starting_model(settings: TrainingSettings) -> MTLFace:
         >>> starting_model(quick()).embedding.dimension
         128
     """
+    torch.manual_seed(settings.seed)
     if settings.start_from is not None:
         return _loaded(settings, settings.start_from)
     if settings.phases == "synthesis":
@@ -48,11 +53,7 @@ def _loaded(settings: TrainingSettings, folder: Path) -> MTLFace:
     model = MTLFace.from_pretrained(folder)
     embedding, encoder = cast(EmbeddingHead, model.embedding), cast(IRBackbone, model.encoder)
     for name, found, wanted in (
-        (
-            "model.embedding_dimension",
-            cast(EmbeddingHead, model.embedding).dimension,
-            settings.model.embedding_dimension,
-        ),
+        ("model.embedding_dimension", embedding.dimension, settings.model.embedding_dimension),
         ("model.width", encoder.level_channels[0], settings.model.width),
         ("faces.image_size", STRIDE * embedding.map_size[0], settings.faces.image_size),
     ):

@@ -102,7 +102,7 @@ class StepProgress:
         (start, first), (now, last) = self._recent[0], self._recent[-1]
         if last <= first or now - start < 1.0:
             return ""
-        return f"{_clock((self.total - last) * (now - start) / (last - first))} left"
+        return f"{clock((self.total - last) * (now - start) / (last - first))} left"
 
 
 def _described(text: Mapping[str, float], *, brief: bool) -> list[str]:
@@ -123,7 +123,7 @@ def _described(text: Mapping[str, float], *, brief: bool) -> list[str]:
     return [speed, *losses]
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """``4:05``, ``2:04:05``, ``3 d 4 h``: hours only where there are some."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
