@@ -117,12 +117,17 @@ def check_images(where: str, name: str, images: Tensor, *, multiple_of: int = 1)
         )
 
 
-def check_indices(where: str, name: str, indices: Tensor, *, batch: int, limit: int, limit_name: str) -> None:
-    """Check ``(batch,)`` integer indices in [0, ``limit``); values as :func:`value_checks` says."""
+def check_index_vector(where: str, name: str, indices: Tensor, *, batch: int) -> None:
+    """Check ``(batch,)`` integers, not their values."""
     check_rank(where, name, indices, ("batch",), advice=f"Call {name}.squeeze(1)." if _is_column(indices) else "")
     if indices.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{where}: '{name}' must have dtype int64 or int32, got {indices.dtype}. Call {name}.long().")
     check_size(where, name, indices, 0, "batch", batch)
+
+
+def check_indices(where: str, name: str, indices: Tensor, *, batch: int, limit: int, limit_name: str) -> None:
+    """Check ``(batch,)`` integer indices in [0, ``limit``); values as :func:`value_checks` says."""
+    check_index_vector(where, name, indices, batch=batch)
     check_values(
         (indices >= 0) & (indices < limit),
         indices,

@@ -87,12 +87,17 @@ def check_momentum(where: str, momentum: float) -> None:
         raise ValueError(f"{where}: 'momentum' must lie in [0, 1), got {momentum}.")
 
 
-def check_embeddings(where: str, embeddings: Tensor, dimension: int) -> None:
-    """Check ``(batch, dimension)`` finite floating-point embeddings."""
+def check_embedding_shape(where: str, embeddings: Tensor, dimension: int) -> None:
+    """Check ``(batch, dimension)`` floating-point embeddings, not their values."""
     advice = "Add a batch axis with embeddings.unsqueeze(0)." if embeddings.dim() == 1 else ""
     check_rank(where, "embeddings", embeddings, ("batch", "dimension"), advice=advice)
     check_floating(where, "embeddings", embeddings)
     check_size(where, "embeddings", embeddings, 1, "dimension", dimension)
+
+
+def check_embeddings(where: str, embeddings: Tensor, dimension: int) -> None:
+    """Check ``(batch, dimension)`` finite floating-point embeddings."""
+    check_embedding_shape(where, embeddings, dimension)
     check_finite(where, "embeddings", embeddings.detach())
 
 

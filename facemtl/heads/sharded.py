@@ -12,8 +12,8 @@ from facemtl._core.shapes import Embeddings, IdentityLabels
 from facemtl.heads.angular import PastPi, angular_margin
 from facemtl.heads.cosine import check_options, check_range
 from facemtl.heads.cross_entropy import Reduction
-from facemtl.heads.sharded_loss import check_fraction, check_made_in_group, in_group, sharded_loss
-from facemtl.heads.sharded_weight import split_full_weight, split_group, split_weight
+from facemtl.heads.sharded_loss import check_fraction, in_group, sharded_loss
+from facemtl.heads.sharded_weight import split_full_weight, split_weight
 
 
 class ShardedCosFace(nn.Module):
@@ -99,16 +99,15 @@ class ShardedCosFace(nn.Module):
         self.scale, self.margin, self.lean = float(scale), float(margin), lean
         self.sample_fraction = float(sample_fraction)
         self._made_before_group = not in_group()
-        group = split_group("ShardedCosFace", group)
-        self.weight = split_weight(num_identities, dimension, group=group, seed=seed, device=device, dtype=dtype)
+        self.weight = split_weight(
+            "ShardedCosFace", num_identities, dimension, group=group, seed=seed, device=device, dtype=dtype
+        )
         self.register_load_state_dict_pre_hook(split_full_weight)
 
     def forward(self, embeddings: Embeddings, labels: IdentityLabels, *, reduction: Reduction = "mean") -> Tensor:
         """Return the loss of this process's samples; ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
-        where = "ShardedCosFace.forward"
-        check_made_in_group(where, self.num_identities, made_before=self._made_before_group)
         return sharded_loss(
-            where,
+            "ShardedCosFace.forward",
             embeddings,
             self.weight,
             labels,
@@ -117,6 +116,7 @@ class ShardedCosFace(nn.Module):
             lean=self.lean,
             fraction=self.sample_fraction,
             reduction=reduction,
+            made_before_group=self._made_before_group,
         )
 
     def extra_repr(self) -> str:
@@ -197,16 +197,15 @@ class ShardedArcFace(nn.Module):
         self.scale, self.margin, self.lean = float(scale), float(margin), lean
         self.sample_fraction = float(sample_fraction)
         self._made_before_group = not in_group()
-        group = split_group("ShardedArcFace", group)
-        self.weight = split_weight(num_identities, dimension, group=group, seed=seed, device=device, dtype=dtype)
+        self.weight = split_weight(
+            "ShardedArcFace", num_identities, dimension, group=group, seed=seed, device=device, dtype=dtype
+        )
         self.register_load_state_dict_pre_hook(split_full_weight)
 
     def forward(self, embeddings: Embeddings, labels: IdentityLabels, *, reduction: Reduction = "mean") -> Tensor:
         """Return the loss of this process's samples; ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
-        where = "ShardedArcFace.forward"
-        check_made_in_group(where, self.num_identities, made_before=self._made_before_group)
         return sharded_loss(
-            where,
+            "ShardedArcFace.forward",
             embeddings,
             self.weight,
             labels,
@@ -215,6 +214,7 @@ class ShardedArcFace(nn.Module):
             lean=self.lean,
             fraction=self.sample_fraction,
             reduction=reduction,
+            made_before_group=self._made_before_group,
         )
 
     def extra_repr(self) -> str:

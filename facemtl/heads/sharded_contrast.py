@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from facemtl._core.checks import check_finite, check_floating, check_rank, check_size, check_values
-from facemtl.heads.cosine import EMBEDDING_FLOOR, directions, working_dtype
+from facemtl._core.checks import check_finite, check_index_vector, check_values
+from facemtl.heads.cosine import EMBEDDING_FLOOR, check_embedding_shape, directions, working_dtype
 from facemtl.heads.cross_entropy import contrast_for
 from facemtl.heads.lean import Contrast
 
@@ -58,7 +58,8 @@ def split_contrast(
         Of this process's samples. Backward gives the embeddings' gradients of the sum of all processes' losses, and
         the weight's divided by the number of processes.
     """
-    _check_shapes(where, embeddings, weight, labels)
+    check_embedding_shape(where, embeddings, weight.shape[1])
+    check_index_vector(where, "labels", labels, batch=embeddings.shape[0])
     _check_equal_batches(where, embeddings, split.group)
     unit, _ = directions(embeddings, floor=EMBEDDING_FLOOR, dtype=working_dtype(embeddings, weight))
     units: Tensor = _GatherRows.apply(unit, split.group)
@@ -102,18 +103,6 @@ def draw_identities(own: Tensor, rows: int, fraction: float) -> Tensor:
 def position_among(drawn: Tensor, own: Tensor) -> Tensor:
     """Number each of ``own`` among the ``drawn`` identities; -1 stays."""
     return torch.where(own >= 0, torch.searchsorted(drawn, own.contiguous()), -1)
-
-
-def _check_shapes(where: str, embeddings: Tensor, weight: Tensor, labels: Tensor) -> None:
-    advice = "Add a batch axis with embeddings.unsqueeze(0)." if embeddings.dim() == 1 else ""
-    check_rank(where, "embeddings", embeddings, ("batch", "dimension"), advice=advice)
-    check_floating(where, "embeddings", embeddings)
-    check_size(where, "embeddings", embeddings, 1, "dimension", weight.shape[1])
-    advice = "Call labels.squeeze(1)." if labels.dim() == 2 else ""
-    check_rank(where, "labels", labels, ("batch",), advice=advice)
-    if labels.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{where}: 'labels' must have dtype int64 or int32, got {labels.dtype}. Call labels.long().")
-    check_size(where, "labels", labels, 0, "batch", embeddings.shape[0])
 
 
 def _check_equal_batches(where: str, embeddings: Tensor, group: dist.ProcessGroup) -> None:

@@ -34,8 +34,10 @@ def sharded_loss(
     lean: bool | None,
     fraction: float,
     reduction: Reduction,
+    made_before_group: bool,
 ) -> Tensor:
     """Loss of this process's samples, with a ``weight`` that is whole, or a DTensor split over processes by rows."""
+    _check_made_in_group(where, weight.shape[0], made_before=made_before_group)
     if fraction == 1.0 and not is_split(weight):
         return head_loss(where, embeddings, weight, labels, target_margin, scale=scale, lean=lean, reduction=reduction)
     lean = weight.shape[0] >= LEAN_FROM if lean is None else lean
@@ -67,7 +69,7 @@ def in_group() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def check_made_in_group(where: str, num_identities: int, *, made_before: bool) -> None:
+def _check_made_in_group(where: str, num_identities: int, *, made_before: bool) -> None:
     """Refuse a head that was made before the processes knew of each other: each would train a whole one of its own."""
     if made_before and not torch.compiler.is_compiling() and in_group() and dist.get_world_size() > 1:
         raise ValueError(

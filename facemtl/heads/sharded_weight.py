@@ -12,7 +12,7 @@ _BLOCK_ROWS = 1024
 """Rows that are drawn together: 2 MB of float32 at dimension 512."""
 
 
-def split_group(where: str, group: dist.ProcessGroup | None) -> dist.ProcessGroup | None:
+def _split_group(where: str, group: dist.ProcessGroup | None) -> dist.ProcessGroup | None:
     """The group over which identities are split: ``group``, or all processes; None where there is but one."""
     if not (dist.is_available() and dist.is_initialized()):
         return None
@@ -32,6 +32,7 @@ def rows_of(num_identities: int, rank: int, world_size: int) -> range:
 
 
 def split_weight(
+    where: str,
     num_identities: int,
     dimension: int,
     *,
@@ -40,15 +41,15 @@ def split_weight(
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> nn.Parameter:
-    """Draw this process's rows from N(0, 0.01²): a plain parameter without ``group``, else a part of a DTensor.
+    """Draw this process's rows from N(0, 0.01²): a plain parameter in one process, else a part of a DTensor.
 
     Never more memory than for these rows is taken. ``seed`` None takes one from torch's default generator, that of the
     group's first process where there are several.
     """
-    device = torch.empty(0, device=device).device
+    group, device = _split_group(where, group), torch.empty(0, device=device).device
     if group is not None and device.type == "meta":
         raise ValueError(
-            "ShardedCosFace: 'device' must be real while identities are split over processes, got meta. "
+            f"{where}: 'device' must be real while identities are split over processes, got meta. "
             "Each process makes its own rows only, which needs no detour over meta."
         )
     if seed is None:

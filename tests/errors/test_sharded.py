@@ -87,6 +87,7 @@ def faults_of_one_process(rank: int, world_size: int) -> list[str]:
     messages.append(message_of(lambda: head(good, labels)))  # and all is well afterwards
     first_alone = dist.new_group([0])
     messages.append(message_of(lambda: ShardedCosFace(4, 10, group=first_alone)))
+    messages.append(message_of(lambda: ShardedArcFace(4, 10, device="meta")))
     return messages
 
 
@@ -110,6 +111,7 @@ def test_what_one_process_does_wrong_all_processes_say(tmp_path: Path) -> None:
         assert "'embeddings' must have dimension = 4 on axis 1, got shape (3, 5)" in messages[7]
         assert "'device' must be real while identities are split over processes, got meta" in messages[8]
         assert messages[9:11] == ["nothing", "nothing"]
+        assert messages[12].startswith("ValueError: ShardedArcFace: 'device' must be real")
     same = f"ValueError: {where}: 'embeddings' must have the same batch on all processes"
     advice = "The index is the process's rank. Drop the last, smaller batch."
     assert first[3] == f"{same}, here 3; got 2 at index 2. {advice}"
