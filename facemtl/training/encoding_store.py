@@ -116,7 +116,7 @@ class EncodingStore:
         Args:
             indices: ``(batch,)`` places in the data set, as ``batch.indices`` has them.
             flipped: ``(batch,)`` bool, whether the face is mirrored: what
-                :func:`~facemtl.data.transforms.draw_flips` gives for the generator of ``random_flip``.
+                ``facemtl.data.transforms.draw_flips`` gives for the generator of ``random_flip``.
 
         Returns:
             :class:`~facemtl.networks.mtlface.EncodedFaces` with the encoder's last three levels, without gradients.
